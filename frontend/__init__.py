@@ -1,0 +1,1 @@
+"""TensorLogic source text in, syntax tree and diagnostics out."""
