@@ -1,0 +1,113 @@
+"""The builder appends operations to a block: type rules run here, and nothing is built untyped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tlc.frontend.diagnostics import InternalError
+from tlc.frontend.source import Span
+from tlc.ir.core import Block, Op, Value
+from tlc.ir.dims import Dim, DimLike, product
+from tlc.ir.opdef import OPS, OpDef, TypeRuleError
+from tlc.ir.types import TensorType, show_shape
+
+
+class Builder:
+    """Appends to `block`; every operation gets the current `span`."""
+
+    def __init__(self, block: Block, span: Span | None = None) -> None:
+        self.block, self.span = block, span
+
+    def emit(
+        self, op: OpDef | str, *operands: Value, regions: Iterable[Block] = (), **attrs: Any
+    ) -> Value:
+        """The result of a new operation, or of its expansion. Raises TypeRuleError."""
+        made = self.append(op, *operands, regions=regions, **attrs)
+        return made if isinstance(made, Value) else made.result
+
+    def append(
+        self, op: OpDef | str, *operands: Value, regions: Iterable[Block] = (), **attrs: Any
+    ) -> Op | Value:
+        """A new operation with any number of results (a Value when the record is a composition)."""
+        defn = OPS[op] if isinstance(op, str) else op
+        if defn.expand is not None:
+            return defn.expand(self, *operands, **attrs)
+        if defn.type is None:
+            raise InternalError(f"operation {defn.name} has neither a type rule nor an expansion")
+        types = defn.type(*(v.type for v in operands), **attrs)
+        made = Op(defn, list(operands), attrs, regions=list(regions), span=self.span)
+        made.results = [Value(t, made) for t in types]
+        self.block.ops.append(made)
+        return made
+
+    # ---- what compositions are written with ---------------------------------------------------
+
+    def constant(self, value: float | Dim | tuple[float, ...] | bytes, type: TensorType) -> Value:
+        """A tensor of one repeated number (a Dim is its size), listed numbers, or stored bytes."""
+        if isinstance(value, Dim) and value.is_static:
+            value = int(value)
+        return self.emit("constant", value=value, type=type)
+
+    def scalar(self, value: float | Dim, like: Value) -> Value:
+        """A number with the dtype and shape of a tensor."""
+        number = self.constant(value, TensorType(like.tensor.dtype, ()))
+        return self.broadcast(number, like.tensor.shape)
+
+    def cast(self, value: Value, dtype: str) -> Value:
+        return value if value.tensor.dtype == dtype else self.emit("cast", value, dtype=dtype)
+
+    def f32(self, value: Value) -> Value:
+        return self.cast(value, "f32")
+
+    def broadcast(self, value: Value, shape: Sequence[DimLike]) -> Value:
+        """NumPy's broadcast to a shape; the value itself when it has that shape."""
+        dims = tuple(map(Dim.of, shape))
+        return value if value.tensor.shape == dims else self.emit("broadcast", value, shape=dims)
+
+    def reshape(self, value: Value, shape: Sequence[DimLike]) -> Value:
+        dims = tuple(map(Dim.of, shape))
+        return value if value.tensor.shape == dims else self.emit("reshape", value, shape=dims)
+
+    def together(self, *values: Value) -> list[Value]:
+        """The values broadcast to one shape and cast to one dtype, as NumPy would."""
+        shape = broadcast_shape([v.tensor.shape for v in values])
+        dtype = "f32" if any(v.tensor.dtype == "f32" for v in values) else values[0].tensor.dtype
+        floats = all(v.tensor.dtype in ("f16", "f32") for v in values)
+        return [self.broadcast(self.cast(v, dtype) if floats else v, shape) for v in values]
+
+    def binary(self, op: str, left: Value, right: Value) -> Value:
+        """An elementwise operation of two tensors, broadcast together."""
+        return self.emit(op, *self.together(left, right))
+
+    def check(self, left: Dim, right: Dim, text: str) -> None:
+        """Demand at run time that two sizes are equal; nothing when they are equal already."""
+        if left != right:
+            self.append("check", left=left, right=right, text=text)
+
+
+def broadcast_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+    """NumPy's common shape. Raises TypeRuleError naming the two operands that disagree."""
+    rank = max(map(len, shapes))
+    one = Dim.of(1)
+    out: list[Dim] = []
+    for axis in range(-rank, 0):
+        size, who = one, 0
+        for at, shape in enumerate(shapes):
+            dim = shape[axis] if len(shape) >= -axis else one
+            if dim == one or dim == size:
+                continue
+            if size != one:
+                raise TypeRuleError(
+                    f"shapes {show_shape(shapes[who])} and {show_shape(shape)} do not broadcast:"
+                    f" {size} and {dim} differ",
+                    operands=(who, at),
+                )
+            size, who = dim, at
+        out.append(size)
+    return tuple(out)
+
+
+def numel(shape: Sequence[DimLike]) -> Dim:
+    """The number of elements of a shape."""
+    return product(map(Dim.of, shape))

@@ -1,0 +1,278 @@
+"""Calls: of the program's functions, lowered in place, and of builtins, from the op registry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlc.frontend import ast
+from tlc.frontend.diagnostics import CompileError, Label
+from tlc.frontend.source import Span
+from tlc.frontend.suggest import did_you_mean
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions, statements
+from tlc.ir.lower.context import MAX_CALLS, Context, Scope
+from tlc.ir.lower.types import Symbols, convert, is_tensor_type, unify
+from tlc.ir.lower.values import Lowered, Model, describe, is_number, whole
+from tlc.ir.opdef import BUILTINS, OpDef, Param
+from tlc.ir.types import SPELLINGS, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An evaluated argument; `name` is set when it was given by name."""
+
+    value: Lowered
+    span: Span
+    name: str | None = None
+
+
+def call(cx: Context, node: ast.Call) -> Lowered:
+    """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`."""
+    from tlc.ir.lower.builtins import SPECIAL
+
+    match node.callee:
+        case ast.Name(id=name, span=at):
+            first: list[Argument] = []
+        case ast.Attribute(value=receiver, name=name, name_span=at):
+            first = [Argument(expressions.expression(cx, receiver), receiver.span)]
+        case ast.Path(parts=parts, span=at):
+            name, first = "::".join(parts), []
+        case other:
+            cx.fail("E0302", "this cannot be called", other.span)
+    if name in cx.program.functions:
+        return _function(cx, cx.program.functions[name], first + _arguments(cx, node), node.span)
+    if name in SPECIAL:
+        return SPECIAL[name](cx, node, first)
+    if name in BUILTINS:
+        return builtin(cx, BUILTINS[name], name, first + _arguments(cx, node), node.span)
+    if name in _LATER:
+        cx.unsupported(f"`{name}`", at)
+    known = cx.program.functions.keys() | SPECIAL.keys() | BUILTINS.keys()
+    what = "method" if first else "function"
+    cx.fail("E0201", f"unknown {what} `{name}`", at, hint=did_you_mean(name, known))
+
+
+# builtins of LANGUAGE that have no operation behind them yet
+_LATER = frozenset(
+    """panic assert assert_eq env input str to_int append get vec from_vec to_vec rand randn random_normal
+    batch_norm conv2d max_pool2d avg_pool2d einsum rope causal_mask apply_attention_mask attention
+    scatter one_hot cumsum sort topk fused_add_relu fused_mul_relu fused_affine fused_gelu_linear
+    padding_mask combine_masks precompute_rope_cos precompute_rope_sin dropout load_image preprocess
+    predict load_tokenizer tokenize detokenize detokenize_incremental temperature_sample sample top_k
+    top_p min_p learnable backward cleanup new_tensor_buffer alloc KVCache::new_f16
+    KVCache::new_f32""".split()
+)
+
+
+def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
+    return [Argument(expressions.expression(cx, a.value), a.span, a.name) for a in node.args]
+
+
+def place(
+    cx: Context, params: Sequence[Param], args: Sequence[Argument], what: str, span: Span
+) -> dict[str, Argument]:
+    """Arguments by parameter name. Reports too many, unknown, repeated and missing ones."""
+    placed: dict[str, Argument] = {}
+    names = [p.name for p in params]
+    positional = iter(names)
+    for arg in args:
+        name = arg.name or next(positional, None)
+        if name is None:
+            cx.fail(
+                "E0203",
+                f"{what} takes {_count(len(names))}, and {len(args)} are given",
+                arg.span,
+                "this one is too many",
+            )
+        if name not in names:
+            hint = did_you_mean(name, names) or f"its parameters are {', '.join(names) or 'none'}"
+            cx.fail("E0203", f"{what} has no parameter `{name}`", arg.span, hint=hint)
+        if name in placed:
+            first = Label(placed[name].span, "given here first")
+            cx.fail("E0203", f"`{name}` is given twice", arg.span, others=[first])
+        placed[name] = arg
+    missing = [p.name for p in params if p.default is None and p.name not in placed]
+    if missing:
+        listed = " and ".join(f"`{m}`" for m in missing)
+        cx.fail("E0203", f"{what} needs {listed}", span)
+    return placed
+
+
+def _count(n: int) -> str:
+    return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
+
+
+# ---- functions of the program -----------------------------------------------------------------------
+
+
+def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowered:
+    """A function's body with its parameters bound, lowered where it is called."""
+    cx.program.called.add(fn.name)
+    if cx.skipping and any(name == fn.name for name, _ in cx.calls):
+        raise CompileError([])  # a recursion in code that never runs: nothing can be said
+    if len(cx.calls) >= MAX_CALLS:
+        cx.fail(
+            "E0304",
+            f"calls of `{fn.name}` are nested more than {MAX_CALLS} deep",
+            span,
+            hint="a recursion has to end on a condition that is known at build",
+        )
+    if fn.generics:
+        cx.unsupported("a generic function", fn.name_span)
+    params = [Param(p.name) for p in fn.params]
+    placed = place(cx, params, args, f"`{fn.name}`", span)
+    scope, symbols = Scope(cx.globals), Symbols()
+    for param in fn.params:
+        arg = placed[param.name]
+        value = arg.value
+        if param.type is not None:
+            value = convert(cx, param.type, value, arg.span, f"`{param.name}`", symbols)
+        scope.names[param.name] = value
+    return apply(cx, fn, scope, symbols, span)
+
+
+def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span) -> Lowered:
+    """The body of a function in a scope that has its parameters; checks the declared result."""
+    for name, size in symbols.sizes.items():
+        scope.names.setdefault(name, int(size) if size.is_static else size)
+    cx.calls.append((fn.name, span))
+    try:
+        with cx.inner(scope):
+            try:
+                value, at = statements.body(cx, fn.body.body), _last(fn)
+            except statements.Return as found:
+                value, at = found.value, found.span
+            except statements.LoopExit:
+                cx.fail("E0101", "`break` and `continue` stand inside a loop", fn.name_span)
+        if fn.result is None:
+            return value
+        if isinstance(value, Value) and is_tensor_type(fn.result):
+            unify(cx, fn.result, value, at, f"the result of `{fn.name}`", symbols)
+            return value
+        return convert(cx, fn.result, value, at, f"the result of `{fn.name}`", symbols)
+    finally:
+        cx.calls.pop()
+
+
+def _last(fn: ast.Fn) -> Span:
+    return fn.body.body[-1].span if fn.body.body else fn.name_span
+
+
+# ---- builtins ---------------------------------------------------------------------------------------
+
+
+def builtin(
+    cx: Context, op: OpDef, name: str, args: list[Argument], span: Span
+) -> Value:
+    """A builtin of the registry: arguments are checked and handed on as its record says."""
+    placed = place(cx, op.params, args, f"`{name}`", span)
+    operands: list[Value] = []
+    places: list[Span] = []
+    attrs: dict[str, object] = {}
+    for param in op.params:
+        arg = placed.get(param.name)
+        if arg is None:
+            if param.kind not in ("tensor", "tensors"):
+                attrs[param.name] = _DEFAULTS.get(param.default or "", param.default)
+                if param.kind in ("axis", "int", "float") and isinstance(attrs[param.name], str):
+                    attrs[param.name] = float(param.default or 0) if param.kind == "float" else int(param.default or 0)
+            continue
+        if param.kind == "tensor":
+            like = operands[0] if operands else None
+            value = expressions.as_tensor(cx, arg.value, like, arg.span)
+            if value is None:
+                _wrong(cx, name, param, arg)
+            operands.append(value)
+            places.append(arg.span)
+        else:
+            attrs[param.name] = _known(cx, name, param, arg)
+    if op.elementwise and len(operands) > 1:
+        return _elementwise(cx, op, operands, span, places)
+    return cx.emit(op, *operands, span=span, places=places, **attrs)
+
+
+_DEFAULTS: dict[str, object] = {"none": None, "false": False, "true": True}
+
+
+def _elementwise(
+    cx: Context, op: OpDef, operands: list[Value], span: Span, places: list[Span]
+) -> Value:
+    mask = [v for v in operands if v.tensor.dtype == "bool"]
+    if op.name != "where" or len(mask) != 1 or operands[0] is not mask[0]:
+        return expressions.elementwise(cx, op.name, operands, span, tuple(places))
+    from tlc.ir.builder import broadcast_shape
+    from tlc.ir.opdef import TypeRuleError
+
+    cx.builder.span = span
+    try:
+        shape = broadcast_shape([v.tensor.shape for v in operands])
+    except TypeRuleError as problem:
+        cx.refuse(problem, span, operands, places)
+    a, b = cx.builder.together(*operands[1:])
+    parts = [cx.builder.broadcast(v, shape) for v in (operands[0], a, b)]
+    return cx.emit(op, *parts, span=span, places=places)
+
+
+def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
+    """An argument that is known at build, as its kind wants it."""
+    value = arg.value
+    match param.kind:
+        case "axis" | "int":
+            number = whole(value)
+            if isinstance(number, int):
+                return number
+        case "dim":
+            number = whole(value)
+            if number is not None:
+                return Dim.of(number)
+        case "float":
+            if is_number(value):
+                return float(value)
+        case "bool":
+            if isinstance(value, bool):
+                return value
+        case "str":
+            if isinstance(value, str):
+                return value
+        case "axes":
+            numbers = [whole(v) for v in value] if isinstance(value, list) else [None]
+            if all(isinstance(n, int) for n in numbers):
+                return tuple(numbers)
+        case "shape":
+            return shape_of(cx, value, arg.span)
+    _wrong(cx, name, param, arg)
+
+
+def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> object:
+    wanted = {"tensor": "a tensor", "axis": "an axis", "int": "a whole number", "dim": "a size",
+              "float": "a number", "bool": "true or false", "str": "a string",
+              "axes": "a list of axes"}.get(param.kind, param.kind)  # fmt: skip
+    code = "E0304" if isinstance(arg.value, Value) and param.kind != "tensor" else "E0302"
+    late = ", known at build" if code == "E0304" else ""
+    cx.fail(
+        code,
+        f"`{param.name}` of `{name}` is {wanted}{late}, and this is {describe(arg.value)}",
+        arg.span,
+    )
+
+
+def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
+    """A list of sizes; integral floats are sizes too."""
+    sizes: list[Dim] = []
+    for item in value if isinstance(value, list | tuple) else [None]:
+        number = whole(item)
+        if number is None or (isinstance(number, int) and number < 0):
+            cx.fail(
+                "E0303",
+                f"a shape is a list of sizes, and this has {describe(item) if number is None else number}"
+                if isinstance(value, list | tuple)
+                else f"a shape is a list of sizes, and this is {describe(value)}",
+                span,
+            )
+        sizes.append(Dim.of(number))
+    return tuple(sizes)
+
+
+__all__ = ["Argument", "Model", "SPELLINGS", "TensorType", "apply", "builtin", "call", "place", "shape_of"]

@@ -1,0 +1,195 @@
+"""The state of lowering one entry: where operations go, what names mean, what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Iterator, NoReturn
+
+from tlc.frontend import ast
+from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
+from tlc.frontend.source import Span
+from tlc.frontend.suggest import did_you_mean
+from tlc.ir.builder import Builder
+from tlc.ir.core import Block, ModelRef, Module, Value
+from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison
+from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
+
+OpenModel = Callable[[str, Span], ModelHeader]
+MAX_CALLS = 100
+
+
+class Scope:
+    """Names of one block; a name not found here is looked up in the block around it."""
+
+    def __init__(self, parent: Scope | None = None) -> None:
+        self.parent = parent
+        self.names: dict[str, Lowered] = {}
+
+    def find(self, name: str) -> Scope | None:
+        """The innermost scope that has the name."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.names:
+            scope = scope.parent
+        return scope
+
+    def visible(self) -> set[str]:
+        found = set(self.names)
+        return found | self.parent.visible() if self.parent else found
+
+
+class NeedsGlobals(Exception):
+    """A function that is lowered by itself reads a name that top-level statements define."""
+
+
+@dataclass(slots=True)
+class Program:
+    """What all entries share: declarations, the module under construction, models, warnings."""
+
+    functions: dict[str, ast.Fn]
+    top_level: list[ast.Stmt | ast.TensorDecl]
+    global_names: set[str]
+    open_model: OpenModel
+    module: Module = field(default_factory=Module)
+    models: dict[str, Model] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
+    hints: dict[str, Span] = field(default_factory=dict)
+    diagnostics: dict[tuple[Any, ...], Diagnostic] = field(default_factory=dict)
+
+    def report(self, problems: Sequence[Diagnostic]) -> None:
+        """Keep diagnostics, each once."""
+        for d in problems:
+            where = (d.span.source.name, d.span.start) if d.span else None
+            self.diagnostics.setdefault((d.code, d.message, where), d)
+
+
+@dataclass(slots=True)
+class Context:
+    """One entry being lowered."""
+
+    program: Program
+    builder: Builder
+    scope: Scope
+    globals: Scope
+    silent: bool = False  # drop printing and saving: only the values of names are wanted
+    skipping: int = 0  # inside code that is only checked
+    calls: list[tuple[str, Span]] = field(default_factory=list)
+
+    # ---- errors -------------------------------------------------------------------------------
+
+    def fail(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        others: Sequence[Label] = (),
+        hint: str = "",
+    ) -> NoReturn:
+        """Raise a CompileError that also shows the calls that led here."""
+        trail = [Label(at, f"in this call of `{name}`") for name, at in reversed(self.calls)]
+        raise CompileError(
+            [Diagnostic(code, message, span, label, (*others, *trail[:4]), hint)]
+        )
+
+    def unsupported(self, what: str, span: Span, hint: str = "") -> NoReturn:
+        self.fail("E0401", f"{what} is not supported yet", span, hint=hint)
+
+    def warn(self, code: str, message: str, span: Span, hint: str = "") -> None:
+        self.program.report([Diagnostic(code, message, span, hint=hint, severity="warning")])
+
+    # ---- names --------------------------------------------------------------------------------
+
+    def lookup(self, name: str, span: Span) -> Lowered:
+        """The value of a name. Reports an unknown one with the nearest known names."""
+        scope = self.scope.find(name)
+        if scope is not None:
+            value = scope.names[name]
+            if isinstance(value, Poison):
+                raise CompileError([])
+            return value
+        if name in self.program.global_names and self.calls:
+            raise NeedsGlobals(name)
+        known = self.scope.visible() | self.program.functions.keys() | BUILTINS.keys()
+        hint = did_you_mean(name, known)
+        if name in self.program.global_names:
+            hint = "it is given a value only further down"
+        elif name in self.program.functions or name in BUILTINS:
+            hint = f"`{name}` is a function; call it: `{name}(...)`"
+        self.fail("E0201", f"unknown name `{name}`", span, hint=hint)
+
+    @contextmanager
+    def inner(self, scope: Scope | None = None) -> Iterator[None]:
+        """A block with names of its own."""
+        outer = self.scope
+        self.scope = scope or Scope(outer)
+        try:
+            yield
+        finally:
+            self.scope = outer
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Operations made here are thrown away: code that is checked and never runs."""
+        kept, self.builder.block = self.builder.block, Block()
+        self.skipping += 1
+        try:
+            yield
+        finally:
+            self.builder.block = kept
+            self.skipping -= 1
+
+    # ---- operations ---------------------------------------------------------------------------
+
+    def emit(
+        self, op: OpDef | str, *operands: Value, span: Span, places: Sequence[Span] = (), **attrs: Any
+    ) -> Value:
+        """An operation, its type rule's refusal turned into a diagnostic.
+
+        `places` are the spans of the operands, for the message that shows where they disagree.
+        """
+        outer, self.builder.span = self.builder.span, span
+        try:
+            return self.builder.emit(op, *operands, **attrs)
+        except TypeRuleError as problem:
+            self.refuse(problem, span, operands, places)
+        finally:
+            self.builder.span = outer
+
+    def effect(self, op: str, *operands: Value, span: Span, **attrs: Any) -> None:
+        """An operation that the outside sees."""
+        if not self.silent:
+            self.builder.span = span
+            self.builder.append(op, *operands, **attrs)
+
+    def refuse(
+        self, problem: TypeRuleError, span: Span, operands: Sequence[Value], places: Sequence[Span]
+    ) -> NoReturn:
+        """Report a type rule's refusal, with a label at every operand it names."""
+        labels = [
+            Label(places[at], f"this is {operands[at].type}")
+            for at in problem.operands
+            if at < len(places) and at < len(operands)
+        ]
+        self.fail(problem.code, problem.message, span, others=labels, hint=problem.hint)
+
+    # ---- models -------------------------------------------------------------------------------
+
+    def model(self, path: str, dtype: str, span: Span) -> Model:
+        """The model of a path; every path is opened once."""
+        program = self.program
+        found = program.models.get(f"{dtype}:{path}")
+        if found is not None:
+            return found
+        try:
+            header = program.open_model(path, span)
+        except ModelProblem as problem:
+            self.fail(problem.code, problem.message, span, hint=problem.hint)
+        refs = program.module.models
+        index = next((i for i, ref in enumerate(refs) if ref.path == path), len(refs))
+        if index == len(refs):
+            refs.append(ModelRef(path, header.fingerprint))
+        made = Model(index, path, header, dtype)
+        program.models[f"{dtype}:{path}"] = made
+        return made

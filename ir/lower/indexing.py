@@ -1,0 +1,265 @@
+"""Members and indices: `x.shape`, `model.blk[0].weight`, `x[i, :, 1:3]`, `table[ids, :]`."""
+
+from __future__ import annotations
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.frontend.suggest import did_you_mean
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, Metadata, Model, ModelPath, Range, describe, whole
+from tlc.ir.types import PACKED, TensorType
+
+_TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
+_MODEL_MEMBERS = ("metadata", "get_tensor", "predict")
+
+# how files store numbers that can be computed with; everything else is refused when it is touched
+_REFUSED = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f8", "c64", "type_")
+
+
+def shape(value: Value) -> list[Lowered]:
+    """A tensor's shape as the program sees it: numbers, and sizes that run time tells."""
+    return [int(d) if d.is_static else d for d in value.tensor.shape]
+
+
+def attribute(cx: Context, node: ast.Attribute) -> Lowered:
+    """`value.name` without a call."""
+    value = expressions.expression(cx, node.value)
+    name = node.name
+    match value:
+        case Value():
+            match name:
+                case "shape":
+                    return shape(value)
+                case "T":
+                    return cx.emit("transpose", value, a=None, b=None, span=node.span)
+                case "rank" | "ndim":
+                    return value.tensor.rank
+                case "len" if value.tensor.rank:
+                    return shape(value)[0]
+            known: tuple[str, ...] = _TENSOR_MEMBERS
+        case list() | tuple() if name == "len":
+            return len(value)
+        case tuple() if name.isdigit() and int(name) < len(value):
+            return value[int(name)]
+        case Model() if name == "metadata":
+            return Metadata(value)
+        case Model():
+            return _inside(cx, value, name, node.name_span)
+        case ModelPath(model=model, name=path):
+            return _inside(cx, model, f"{path}.{name}", node.name_span)
+        case Metadata(model=model):
+            match name:
+                case "format":
+                    return model.header.format
+                case "quantization":
+                    return model.header.quantization
+            return metadata(cx, model, name, node.span)
+        case _:
+            known = ()
+    cx.fail(
+        "E0204",
+        f"{describe(value)} has no member `{name}`",
+        node.name_span,
+        hint=did_you_mean(name, known),
+    )
+
+
+# ---- models -----------------------------------------------------------------------------------------
+
+
+def _inside(cx: Context, model: Model, name: str, span: Span) -> Lowered:
+    """A tensor, when the dotted name is one; a longer name's beginning, when there is one."""
+    if name in model.header.tensors:
+        return tensor(cx, model, name, span)
+    if any(known.startswith(name + ".") for known in model.header.tensors):
+        return ModelPath(model, name)
+    return tensor(cx, model, name, span)
+
+
+def tensor(cx: Context, model: Model, name: str, span: Span) -> Value:
+    """The weight of that name. Reports an unknown name and a type that is not computed with."""
+    entry = model.header.tensors.get(name)
+    if entry is None:
+        hint = did_you_mean(name, model.header.tensors)
+        if not hint:
+            some = sorted(model.header.tensors)[:3]
+            hint = f"it has {len(model.header.tensors)} tensors" + (f", such as {', '.join(some)}" if some else "")
+        cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
+    if entry.encoding.startswith(_REFUSED):
+        cx.fail(
+            "E0603",
+            f"tensor `{name}` of {model.path} is stored as {entry.encoding}",
+            span,
+            hint="tensors that are computed with are floating point; the others can stay unused",
+        )
+    type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
+    encoding = entry.encoding
+    packed = encoding in PACKED and model.dtype == "f16"
+    if not packed and "_" in encoding:
+        cx.warn(
+            "W0002",
+            f"tensor `{name}` is stored as {encoding} and takes {type.nbytes} bytes once loaded",
+            span,
+            f"kernels read {', '.join(PACKED)} packed, into float16",
+        )
+    return cx.emit(
+        "weight",
+        model=model.index,
+        tensor=name,
+        encoding=encoding,
+        stored=encoding if packed else model.dtype,
+        type=type,
+        span=span,
+    )
+
+
+def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
+    """A metadata entry as a value of the program."""
+    table = model.header.metadata
+    if key not in table:
+        cx.fail(
+            "E0204",
+            f"{model.path} has no metadata `{key}`",
+            span,
+            hint=did_you_mean(key, table),
+        )
+    value = table[key]
+    return list(value) if not isinstance(value, bool | int | float | str) else value
+
+
+# ---- indices ----------------------------------------------------------------------------------------
+
+
+def index(cx: Context, node: ast.Index) -> Lowered:
+    """`value[items]`."""
+    value = expressions.expression(cx, node.value)
+    match value:
+        case Value():
+            return _tensor_index(cx, value, node)
+        case Metadata(model=model):
+            key = expressions.expression(cx, node.items[0])
+            if isinstance(key, str) and len(node.items) == 1:
+                return metadata(cx, model, key, node.span)
+            cx.fail("E0302", "metadata is indexed by a string", node.items[0].span)
+        case ModelPath(model=model, name=name):
+            at = whole(expressions.expression(cx, node.items[0]))
+            if isinstance(at, int) and len(node.items) == 1:
+                return _inside(cx, model, f"{name}.{at}", node.span)
+            cx.fail("E0303", "a part of a model is indexed by a whole number", node.items[0].span)
+        case list() | tuple() | str() if len(node.items) == 1:
+            return _list_index(cx, value, node.items[0])
+    cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)
+
+
+def _list_index(cx: Context, value: list[Lowered] | tuple[Lowered, ...] | str, item: ast.Expr) -> Lowered:
+    if isinstance(item, ast.Slice):
+        low, high = (
+            None if e is None else whole(expressions.expression(cx, e)) for e in (item.low, item.high)
+        )
+        if isinstance(low, Dim) or isinstance(high, Dim):
+            cx.fail("E0304", "the ends of this slice must be known at build", item.span)
+        return value[low:high]
+    at = whole(expressions.expression(cx, item))
+    if not isinstance(at, int):
+        cx.fail("E0303", "an index is a whole number", item.span)
+    if not -len(value) <= at < len(value):
+        cx.fail("E0303", f"index {at} is out of range for {len(value)} elements", item.span)
+    return value[at]
+
+
+def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
+    """Each item takes one axis; integers drop it, slices keep it, an index tensor gathers rows."""
+    rank = value.tensor.rank
+    if len(node.items) > rank:
+        cx.fail("E0303", f"{len(node.items)} indices for {value.type}", node.span)
+    out, axis = value, 0
+    for item in node.items:
+        if isinstance(item, ast.Slice):
+            out = _sliced(cx, out, axis, item)
+            axis += 1
+            continue
+        found = expressions.expression(cx, item)
+        if isinstance(found, Range):
+            out = _cut(cx, out, axis, Dim.of(found.low), Dim.of(found.high), item.span)
+            axis += 1
+            continue
+        if isinstance(found, list):
+            from tlc.ir.lower.literals import literal
+
+            found = literal(cx, found, "i32", item.span)
+        if isinstance(found, Value):
+            out = _gathered(cx, out, axis, found, item, node)
+            axis += found.tensor.rank
+            continue
+        at = whole(found)
+        if at is None:
+            cx.fail("E0303", f"an index is a whole number, and this is {describe(found)}", item.span)
+        size = out.tensor.shape[axis]
+        start = Dim.of(at)
+        if start.is_static:
+            if size.is_static and not -int(size) <= int(start) < int(size):
+                cx.fail("E0303", f"index {at} is out of range for axis {axis} of {value.type}", item.span)
+            if int(start) < 0:
+                start = size + start
+        cut = cx.emit("slice", out, axis=axis, start=start, length=Dim.of(1), span=node.span)
+        kept = out.tensor.shape[:axis] + out.tensor.shape[axis + 1 :]
+        out = cx.emit("reshape", cut, shape=kept, span=node.span)
+    return out
+
+
+def _sliced(cx: Context, value: Value, axis: int, item: ast.Slice) -> Value:
+    size = value.tensor.shape[axis]
+    ends = []
+    for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
+        found = missing if node is None else whole(expressions.expression(cx, node))
+        if found is None:
+            cx.fail("E0303", "the ends of a slice are whole numbers", item.span)
+        end = Dim.of(found)
+        ends.append(size + end if end.is_static and int(end) < 0 else end)
+    return _cut(cx, value, axis, ends[0], ends[1], item.span)
+
+
+def _cut(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) -> Value:
+    size = value.tensor.shape[axis]
+    if low == Dim.of(0) and high == size:
+        return value
+    if (high - low).is_static and int(high - low) < 0:
+        cx.fail("E0303", f"the slice {low}:{high} ends before it starts", span)
+    return cx.emit("slice", value, axis=axis, start=low, length=high - low, span=span)
+
+
+def _gathered(
+    cx: Context, value: Value, axis: int, ids: Value, item: ast.Expr, node: ast.Index
+) -> Value:
+    """Rows along an axis; the axis is brought to the front and the rows' axes back to its place."""
+    if ids.tensor.dtype in ("f16", "f32"):
+        ids = _integral(cx, ids, item)
+    if ids.tensor.dtype == "bool":
+        cx.unsupported("an index that is a mask", item.span, "`where(mask, a, b)` chooses elements")
+    places = (node.value.span, item.span)
+    if axis == 0:
+        return cx.emit("gather", value, ids, span=node.span, places=places)
+    rank = value.tensor.rank
+    front = (axis, *(a for a in range(rank) if a != axis))
+    moved = cx.emit("permute", value, axes=front, span=node.span)
+    rows = cx.emit("gather", moved, ids, span=node.span, places=places)
+    count = ids.tensor.rank
+    order = (*range(count, count + axis), *range(count), *range(count + axis, rows.tensor.rank))
+    return cx.emit("permute", rows, axes=order, span=node.span)
+
+
+def _integral(cx: Context, ids: Value, item: ast.Expr) -> Value:
+    """An index tensor written with integral floats, such as `[0.0, 2.0]`; others are refused."""
+    owner = ids.owner
+    numbers = owner.attrs["value"] if owner is not None and owner.name == "constant" else None
+    if isinstance(numbers, tuple) and all(float(n).is_integer() for n in numbers):
+        return cx.emit("constant", value=numbers, type=ids.tensor.with_dtype("i32"), span=item.span)
+    cx.fail(
+        "E0302",
+        f"an index tensor holds whole numbers, and this is {ids.type}",
+        item.span,
+        hint="write it as `tensor<int>([...])`, or convert with `as int`",
+    )

@@ -1,0 +1,69 @@
+"""Arrays of the program text to constant tensors."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+
+from tlc.frontend.source import Span
+from tlc.ir.builder import numel
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, describe, is_number, whole
+from tlc.ir.types import TensorType, show_shape
+
+LISTED = 64  # a constant of at most so many numbers is kept as a list that people can read
+F16_MAX = 65504.0
+_STRUCT = {"f16": "e", "f32": "f", "i32": "i", "bool": "?"}
+
+
+def literal(
+    cx: Context,
+    value: Lowered,
+    dtype: str,
+    span: Span,
+    shape: tuple[Dim, ...] | None = None,
+) -> Value:
+    """A nested array of numbers as a constant; a flat one is laid out in `shape`."""
+    numbers: list[float] = []
+    found = _flatten(cx, value, numbers, span)
+    dims = tuple(map(Dim.of, found)) if shape is None else shape
+    if numel(dims) != Dim.of(len(numbers)):
+        cx.fail(
+            "E0301",
+            f"{len(numbers)} numbers do not fill a tensor of shape {show_shape(dims)}",
+            span,
+        )
+    for number in numbers:
+        if dtype == "i32" and (whole(number) is None or not -(2**31) <= number < 2**31):
+            cx.fail("E0305", f"{number} is not a 32-bit whole number", span)
+        if dtype == "f16" and math.isfinite(number) and abs(number) >= F16_MAX + 16:
+            cx.fail("E0305", f"{number} is beyond the largest float16, {F16_MAX:.0f}", span)
+    cx.builder.span = span
+    return cx.builder.constant(_stored(numbers, dtype), TensorType(dtype, dims))
+
+
+def _stored(numbers: list[float], dtype: str) -> tuple[float, ...] | bytes:
+    if len(numbers) <= LISTED:
+        return tuple(numbers)
+    if dtype == "f32":
+        return array("f", numbers).tobytes()
+    whole_numbers = map(int, numbers) if dtype == "i32" else numbers
+    return struct.pack(f"<{len(numbers)}{_STRUCT[dtype]}", *whole_numbers)
+
+
+def _flatten(cx: Context, value: Lowered, into: list[float], span: Span) -> tuple[int, ...]:
+    """Appends the numbers of a nested array; returns its shape, which must be rectangular."""
+    if is_number(value) or isinstance(value, bool):
+        into.append(value)
+        return ()
+    if not isinstance(value, list):
+        if isinstance(value, Value):
+            cx.unsupported("an array of tensors as one tensor", span, "use `stack` or `concat`")
+        cx.fail("E0302", f"a tensor is made of numbers, and this holds {describe(value)}", span)
+    shapes = [_flatten(cx, item, into, span) for item in value]
+    if any(s != shapes[0] for s in shapes):
+        cx.fail("E0301", "the rows of this array have different lengths", span)
+    return (len(value), *(shapes[0] if shapes else ()))

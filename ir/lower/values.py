@@ -1,0 +1,176 @@
+"""What an expression can be while it is lowered: an IR value, or something known already.
+
+Known things are plain Python: `int`, `float`, `bool`, `str`, `None`, a `Dim` (a size that only run
+time tells), a list (an array of the language), a tuple, and the classes below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.types import ScalarType, TensorType, show_shape
+
+
+class TensorHeader(Protocol):
+    """What lowering needs to know of one tensor of a model file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def encoding(self) -> str: ...
+
+
+class ModelHeader(Protocol):
+    """What lowering needs to know of a model file: everything but the numbers."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def quantization(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def tensors(self) -> Mapping[str, TensorHeader]: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class ModelProblem(Exception):
+    """A model file cannot be opened: a diagnostic code, a message and a hint."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        self.code, self.message, self.hint = code, message, hint
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded model: its index in the module, its header, the dtype its tensors get."""
+
+    index: int
+    path: str
+    header: ModelHeader
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPath:
+    """A dotted name inside a model that is not a tensor's whole name yet: `model.blk[0]`."""
+
+    model: Model
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`model.metadata`."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`low..high` and `range(n)`."""
+
+    low: int
+    high: int
+
+
+class Poison:
+    """Stands for a value whose computation was reported as wrong; using it says nothing more."""
+
+
+Lowered = Any  # Value, or one of the known things above
+
+
+def describe(value: Lowered) -> str:
+    """The type of something, as messages name it."""
+    match value:
+        case Value():
+            return str(value.type)
+        case TensorType() | ScalarType():
+            return str(value)
+        case bool():
+            return "bool"
+        case int() | Dim():
+            return "int"
+        case float():
+            return "float"
+        case str():
+            return "string"
+        case None:
+            return "nothing"
+        case list():
+            return "array"
+        case tuple():
+            return f"tuple of {len(value)}"
+        case Model():
+            return "Model"
+        case ModelPath():
+            return "part of a model"
+        case Metadata():
+            return "metadata"
+        case Range():
+            return "range"
+    return type(value).__name__
+
+
+def is_number(value: Lowered) -> bool:
+    """Whether this is a plain number known at build."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def whole(value: Lowered) -> int | Dim | None:
+    """An integer, a size or an integral float as an integer or Dim; None for anything else."""
+    match value:
+        case bool():
+            return None
+        case Dim():
+            return int(value) if value.is_static else value
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+    return None
+
+
+def show(value: Lowered) -> str | None:
+    """A known value as `print` writes it; None when run time has to."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case Dim():
+            return str(int(value)) if value.is_static else None
+        case list() | tuple():
+            parts = [show(v) for v in value]
+            if any(p is None for p in parts):
+                return None
+            inner = ", ".join(p for p in parts if p is not None)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    return None
+
+
+__all__ = [
+    "Lowered",
+    "Metadata",
+    "Model",
+    "ModelHeader",
+    "ModelPath",
+    "ModelProblem",
+    "Poison",
+    "Range",
+    "TensorHeader",
+    "describe",
+    "is_number",
+    "show",
+    "show_shape",
+    "whole",
+]

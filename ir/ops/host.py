@@ -1,0 +1,53 @@
+"""Operations of the host: model weights, run-time checks, printing and saving."""
+
+from __future__ import annotations
+
+from tlc.ir.dims import Dim
+from tlc.ir.opdef import defop
+from tlc.ir.types import Type
+
+defop(
+    "weight",
+    "A tensor of a model file: its numbers, rounded to the dtype. `encoding` is how the file stores"
+    " it (`bf16`, `q4_0`, ...), `stored` how memory does: the dtype, or a packed encoding.",
+    params="model: int, tensor: str, encoding: str, stored: str, type: attr",
+    type=lambda model, tensor, encoding, stored, type: (type,),
+)
+
+
+def _none(*types: Type, **attrs: object) -> tuple[Type, ...]:
+    return ()
+
+
+def _check(left: Dim, right: Dim, text: str) -> tuple[Type, ...]:
+    return ()
+
+
+defop(
+    "check",
+    "Stops the run, with a text, unless two sizes are equal.",
+    params="left: dim, right: dim, text: str",
+    type=_check,
+    effect="state",
+)
+defop(
+    "print",
+    "Writes a line. `parts` holds strings as they are, dimensions, and `None` for the next operand.",
+    params="parts: attr",
+    type=_none,
+    effect="io",
+)
+defop(
+    "save",
+    "Writes a tensor to a SafeTensors file, under the name it has in the program.",
+    params="x, path: str, name: str",
+    type=_none,
+    effect="io",
+)
+defop(
+    "save_model",
+    "Writes every tensor of a model file to a SafeTensors file.",
+    params="model: int, path: str, dequantize: bool = false",
+    type=_none,
+    effect="io",
+)

@@ -1,0 +1,195 @@
+"""Brings operations to one form: chains of views become one, arithmetic of constants is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tlc.ir.builder import Builder
+from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.dims import Dim
+from tlc.ir.types import FLOATS, TensorType
+
+Rule = Callable[[Builder, Op], Value | None]
+
+
+def canonical(func: Func) -> None:
+    """Rewrite every block with the rules below until none applies."""
+    _block(func.body)
+
+
+def _block(block: Block) -> None:
+    replaced: dict[Value, Value] = {}
+    ops, block.ops = block.ops, []
+    builder = Builder(block)
+    for op in ops:
+        op.operands = [replaced.get(v, v) for v in op.operands]
+        for region in op.regions:
+            _replace_inside(region, replaced)
+            _block(region)
+        value = _rewrite(builder, op) if len(op.results) == 1 else None
+        if value is None:
+            block.ops.append(op)
+        else:
+            replaced[op.result] = value
+
+
+def _replace_inside(block: Block, replaced: dict[Value, Value]) -> None:
+    for op in block.ops:
+        op.operands = [replaced.get(v, v) for v in op.operands]
+        for region in op.regions:
+            _replace_inside(region, replaced)
+
+
+def _rewrite(builder: Builder, op: Op) -> Value | None:
+    """The value that stands for an operation, itself in canonical form; None to keep it."""
+    builder.span = op.span
+    for rule in RULES.get(op.name, ()):
+        at = len(builder.block.ops)
+        value = rule(builder, op)
+        if value is not None:
+            return _again(builder, value, at)
+    if op.defn.elementwise:
+        at = len(builder.block.ops)
+        value = _fold(builder, op)
+        return value if value is None else _again(builder, value, at)
+    return None
+
+
+def _again(builder: Builder, value: Value, start: int) -> Value:
+    """Bring the operations that a rule made to canonical form too."""
+    made, builder.block.ops[start:] = builder.block.ops[start:], []
+    replaced: dict[Value, Value] = {}
+    for op in made:
+        op.operands = [replaced.get(v, v) for v in op.operands]
+        better = _rewrite(builder, op)
+        if better is None:
+            builder.block.ops.append(op)
+        else:
+            replaced[op.result] = better
+    return replaced.get(value, value)
+
+
+def _source(value: Value, name: str) -> Op | None:
+    """The operation that made a value, when it has this name."""
+    owner = value.owner
+    return owner if owner is not None and owner.name == name else None
+
+
+# ---- views ------------------------------------------------------------------------------------------
+
+
+def _no_change(builder: Builder, op: Op) -> Value | None:
+    """A view that shows its operand as it is."""
+    (x,) = op.operands
+    if x.type != op.result.type:
+        return None
+    if op.name == "permute" and op.attrs["axes"] != tuple(range(x.tensor.rank)):
+        return None
+    return x
+
+
+def _permute_twice(builder: Builder, op: Op) -> Value | None:
+    inner = _source(op.operands[0], "permute")
+    if inner is None:
+        return None
+    axes = tuple(inner.attrs["axes"][a] for a in op.attrs["axes"])
+    return builder.emit("permute", inner.operands[0], axes=axes)
+
+
+def _twice(builder: Builder, op: Op) -> Value | None:
+    """Reshape of a reshape, broadcast of a broadcast."""
+    inner = _source(op.operands[0], op.name)
+    return None if inner is None else builder.emit(op.name, inner.operands[0], **op.attrs)
+
+
+def _before_cast(builder: Builder, op: Op) -> Value | None:
+    """A view of converted numbers is the conversion of the view: readers then see the view."""
+    inner = _source(op.operands[0], "cast")
+    if inner is None:
+        return None
+    seen = builder.emit(op.name, inner.operands[0], **op.attrs)
+    return builder.emit("cast", seen, dtype=inner.attrs["dtype"])
+
+
+# ---- arithmetic -------------------------------------------------------------------------------------
+
+
+def splat(value: Value) -> float | Dim | None:
+    """The one number that all elements of a value are, when that is known."""
+    while value.owner is not None and value.owner.name in ("broadcast", "reshape"):
+        value = value.owner.operands[0]
+    constant = _source(value, "constant")
+    if constant is None:
+        return None
+    number = constant.attrs["value"]
+    if isinstance(number, tuple):
+        return number[0] if len(number) == 1 else None
+    return number if isinstance(number, int | float | Dim) else None
+
+
+def _fold(builder: Builder, op: Op) -> Value | None:
+    """An elementwise operation on repeated numbers is a repeated number."""
+    if not op.operands:
+        return None
+    numbers = [splat(v) for v in op.operands]
+    floats = all(v.tensor.dtype in FLOATS for v in (*op.operands, op.result))
+    if not floats or not all(isinstance(n, int | float) for n in numbers):
+        return None
+    import numpy as np
+
+    from tlc.ir.interp import NUMPY_DTYPES
+
+    stored = [
+        np.asarray(n).astype(NUMPY_DTYPES[v.tensor.dtype]).astype(np.float32)
+        for n, v in zip(numbers, op.operands, strict=True)
+    ]
+    assert op.defn.eval is not None
+    with np.errstate(all="ignore"):
+        found = op.defn.eval(np, *stored, **op.attrs)
+        exact = float(np.asarray(found).astype(NUMPY_DTYPES[op.result.tensor.dtype]))
+    scalar = builder.constant(exact, TensorType(op.result.tensor.dtype, ()))
+    return builder.broadcast(scalar, op.result.tensor.shape)
+
+
+def _cast_back(builder: Builder, op: Op) -> Value | None:
+    """float16 to float32 and back gives the same numbers."""
+    inner = _source(op.operands[0], "cast")
+    if inner is None or op.operands[0].tensor.dtype != "f32":
+        return None
+    x = inner.operands[0]
+    return x if x.type == op.result.type else None
+
+
+def _same_dtype(builder: Builder, op: Op) -> Value | None:
+    (x,) = op.operands
+    return x if x.type == op.result.type else None
+
+
+def _by_one(builder: Builder, op: Op) -> Value | None:
+    left, right = op.operands
+    if splat(right) == 1:
+        return left
+    return right if op.name == "mul" and splat(left) == 1 else None
+
+
+def _square(builder: Builder, op: Op) -> Value | None:
+    left, right = op.operands
+    return builder.emit("mul", left, left) if splat(right) == 2 else None
+
+
+def _double_negation(builder: Builder, op: Op) -> Value | None:
+    inner = _source(op.operands[0], "neg")
+    return None if inner is None else inner.operands[0]
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "reshape": (_no_change, _twice, _before_cast),
+    "broadcast": (_no_change, _twice, _before_cast),
+    "permute": (_no_change, _permute_twice, _before_cast),
+    "slice": (_no_change, _before_cast),
+    "cast": (_same_dtype, _cast_back),
+    "mul": (_by_one,),
+    "div": (_by_one,),
+    "pow": (_square,),
+    "neg": (_double_negation,),
+}

@@ -1,0 +1,52 @@
+"""Duplicate and dead work goes: common subexpressions are computed once, unused ones never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlc.ir.core import Block, Func, Op, Value
+
+
+def cse(func: Func) -> None:
+    """Keep the first of equal pure operations."""
+    _cse(func.body, {}, {})
+
+
+def _cse(block: Block, known: dict[Any, Op], replaced: dict[Value, Value]) -> None:
+    kept = []
+    for op in block.ops:
+        op.operands = [replaced.get(v, v) for v in op.operands]
+        for region in op.regions:
+            _cse(region, dict(known), replaced)
+        if op.defn.effect == "pure" and not op.regions and op.name != "yield":
+            key = (op.name, tuple(map(id, op.operands)), tuple(map(_exact, op.attrs.items())))
+            first = known.setdefault(key, op)
+            if first is not op:
+                replaced.update(zip(op.results, first.results, strict=True))
+                continue
+        kept.append(op)
+    block.ops = kept
+
+
+def _exact(value: Any) -> Any:
+    """A key that keeps apart what `==` does not: 0.0 and -0.0, 1 and 1.0 and true."""
+    if isinstance(value, tuple):
+        return tuple(map(_exact, value))
+    return (type(value), repr(value)) if isinstance(value, int | float) else value
+
+
+def dce(func: Func) -> None:
+    """Remove pure operations whose results nothing reads."""
+    _dce(func.body, set())
+
+
+def _dce(block: Block, live: set[Value]) -> None:
+    kept: list[Op] = []
+    for op in reversed(block.ops):
+        if op.defn.effect == "pure" and op.name != "yield" and not live & set(op.results):
+            continue
+        live.update(op.operands)
+        for region in op.regions:
+            _dce(region, live)
+        kept.append(op)
+    block.ops = kept[::-1]

@@ -1,0 +1,264 @@
+"""Fusion: each group of operations becomes one `fused` operation, which is one kernel launch.
+
+Views disappear: inside a kernel they are `access` operations on its operands; outside, only a
+`reshape` of something stored is left, which costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlc.ir.builder import Builder
+from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.dims import Dim
+from tlc.ir.opdef import OPS
+from tlc.ir.passes.canonical import splat
+from tlc.ir.passes.cleanup import dce
+from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
+from tlc.ir.passes.views import Access, identity, reshaped, through, trace
+from tlc.ir.types import TensorType
+
+
+def fuse(func: Func) -> None:
+    """Replace the computing operations of a function by `fused` ones."""
+    _fuse_block(func.body)
+    dce(func)  # constants that went into kernels
+
+
+def _fuse_block(block: Block) -> None:
+    _clone_conversions(block)
+    group_of = form_groups(block)
+    out = _Rewriter(block, group_of)
+    for op in block.ops:
+        out.op(op)
+    block.ops = out.ops
+
+
+def _clone_conversions(block: Block) -> None:
+    """Give every reader its own copy of a conversion or counter: cheaper than a stored tensor."""
+    ops: list[Op] = []
+    for op in block.ops:
+        for at, operand in enumerate(op.operands):
+            source = operand.owner
+            if source is not None and source.name in ("cast", "iota") and is_compute(op):
+                copy = Op(source.defn, list(source.operands), dict(source.attrs), span=source.span)
+                copy.results = [Value(source.result.type, copy)]
+                ops.append(copy)
+                op.operands[at] = copy.result
+        ops.append(op)
+    read = {v for op in ops for v in op.operands}
+    block.ops = [o for o in ops if o.name not in ("cast", "iota") or o.result in read]
+
+
+class _Rewriter:
+    """Builds the new list of operations of a block."""
+
+    def __init__(self, block: Block, group_of: dict[Op, Group]) -> None:
+        self.group_of = group_of
+        self.ops: list[Op] = []
+        self.stored: dict[Value, Value] = {v: v for v in block.args}
+
+    def op(self, op: Op) -> None:
+        if op in self.group_of:
+            group = self.group_of[op]
+            if group.sink is op:
+                self.stored[op.result] = self._kernel(group)
+        elif not op.defn.view:
+            op.operands = [self.in_memory(v) for v in op.operands]
+            for region in op.regions:
+                _fuse_block(region)
+            self.ops.append(op)
+            self.stored.update((v, v) for v in op.results)
+
+    def append(self, name: str, *operands: Value, span: Any = None, **attrs: Any) -> Value:
+        block = Block(ops=self.ops)
+        return Builder(block, span).emit(name, *operands, **attrs)
+
+    # ---- operands -------------------------------------------------------------------------------
+
+    def trace(self, value: Value) -> tuple[Value, list[Op]]:
+        """The stored value behind a chain of views, and the chain, outermost last."""
+        chain: list[Op] = []
+        while value not in self.stored and value.owner is not None and value.owner.defn.view:
+            chain.append(value.owner)
+            value = value.owner.operands[0]
+        return value, chain[::-1]
+
+    def in_memory(self, value: Value) -> Value:
+        """A value as a dense tensor, for what reads it from outside of kernels."""
+        base, chain = self.trace(value)
+        if all(view.name == "reshape" for view in chain):
+            stored = self.stored[base]
+            return Builder(Block(ops=self.ops)).reshape(stored, value.tensor.shape)
+        return self.copied(value)
+
+    def copied(self, value: Value) -> Value:
+        """A kernel that writes out what a view shows; the same view is written once."""
+        if value not in self.stored:
+            assert value.owner is not None
+            copy = Group(value.owner, shapes={FULL: value.tensor.shape})
+            self.stored[value] = self._kernel(copy)
+        return self.stored[value]
+
+    def reach(self, value: Value, shape: tuple[Dim, ...]) -> tuple[Value, Access]:
+        """What is stored behind a value, and how to read it as a tensor of another shape.
+
+        Where strides cannot say it, what they can say so far is written out first.
+        """
+        base, chain = self.trace(value)
+        seen = identity(base.tensor.shape)
+        for view in chain:
+            further = through(view, seen)
+            if further is None:
+                base = view.operands[0]
+                self.copied(base)
+                further = through(view, identity(base.tensor.shape))
+                assert further is not None
+            seen = further
+        arranged = reshaped(seen, shape)
+        if arranged is None:
+            base = value
+            self.copied(base)
+            arranged = reshaped(identity(base.tensor.shape), shape)
+            assert arranged is not None
+        return self.stored[base], arranged
+
+    # ---- kernels --------------------------------------------------------------------------------
+
+    def _kernel(self, group: Group) -> Value:
+        """One `fused` operation for a group; the value with the sink's own shape."""
+        kernel = _Kernel(self, group)
+        result = kernel.build()
+        family, results = group.family, (result.type,)
+        region = kernel.block
+        region.ops.append(Op(OPS["yield"], [result], {}))
+        fused = Op(
+            OPS["fused"],
+            kernel.operands,
+            {"family": family, "encodings": tuple(map(encoding, kernel.operands)), "results": results},
+            regions=[region],
+            span=_span(group),
+        )
+        fused.results = [Value(result.type, fused)]
+        self.ops.append(fused)
+        shape = group.sink.result.tensor.shape
+        return Builder(Block(ops=self.ops), fused.span).reshape(fused.result, shape)
+
+
+def _span(group: Group) -> Any:
+    return group.root.span if group.root is not None else group.sink.span
+
+
+def encoding(value: Value) -> str:
+    """How memory holds a stored value: its dtype, or a packed format."""
+    owner = value.owner
+    if owner is not None and owner.name == "weight":
+        return str(owner.attrs["stored"])
+    return value.tensor.dtype
+
+
+class _Kernel:
+    """The region of one group."""
+
+    def __init__(self, outer: _Rewriter, group: Group) -> None:
+        self.outer, self.group = outer, group
+        self.block = Block()
+        self.builder = Builder(self.block)
+        self.operands: list[Value] = []
+        self.made: dict[Any, Value] = {}
+
+    def build(self) -> Value:
+        sink = self.group.sink
+        if sink.defn.view:  # a copy of what the view shows
+            return self.read(sink.result, FULL)
+        return self.computed(sink)
+
+    def computed(self, op: Op) -> Value:
+        """An operation of the group, inside the region; iterative along long chains."""
+        stack = [op]
+        while stack:
+            top = stack[-1]
+            waiting = [
+                base.owner
+                for base in (trace(v)[0] for v in top.operands)
+                if base.owner in self.group.level and ("op", base.owner) not in self.made
+            ]
+            if waiting and ("op", top) not in self.made:
+                stack += [w for w in waiting if w is not None]
+                continue
+            stack.pop()
+            if ("op", top) not in self.made:
+                self.made["op", top] = self._compute(top)
+        return self.made["op", op]
+
+    def _compute(self, op: Op) -> Value:
+        level = self.group.level[op]
+        attrs = dict(op.attrs)
+        match op.defn.kernel:
+            case "reduce":
+                operands = [self.read(op.operands[0], FULL)]
+                attrs["axis"] = 1
+            case "matmul" | "concat":
+                operands = [self.access(v, v.tensor.shape) for v in op.operands]
+            case "gather":
+                table, ids = op.operands
+                dense = self.outer.in_memory(table)
+                operands = [self.argument(dense), self.access(ids, ids.tensor.shape)]
+            case _:
+                operands = [self.read(v, level) for v in op.operands]
+                if op.name == "iota":
+                    return self._counter(op, level)
+        self.builder.span = op.span
+        return self.once(op.name, operands, attrs)
+
+    def _counter(self, op: Op, level: str) -> Value:
+        """`iota` on the group's shape: as it is when the shapes agree, else written out."""
+        type: TensorType = op.attrs["type"]
+        if type.shape == self.group.shapes[level]:
+            return self.once("iota", [], op.attrs)
+        if op not in self.outer.stored:
+            alone = Group(op, level={op: FULL}, shapes={FULL: type.shape})
+            self.outer.stored[op.result] = self.outer._kernel(alone)
+        return self.access(op.result, self.group.shapes[level])
+
+    def once(self, name: str, operands: list[Value], attrs: dict[str, Any]) -> Value:
+        """An operation, or the equal one that the region already has."""
+        key = (name, tuple(map(id, operands)), repr(sorted(attrs.items(), key=lambda a: a[0])))
+        if key not in self.made:
+            self.made[key] = self.builder.emit(name, *operands, **attrs)
+        return self.made[key]
+
+    def read(self, value: Value, level: str) -> Value:
+        """A value on a level: computed here, a repeated number, or an operand's elements."""
+        shape = self.group.shapes[level]
+        base, _ = trace(value)
+        owner = base.owner
+        if owner is not None and owner in self.group.level:
+            inside = self.computed(owner)
+            if self.group.level[owner] == level:
+                return inside
+            assert self.group.level[owner] == KEPT and level == FULL
+            return self.once("broadcast", [inside], {"shape": shape})
+        number = splat(value)
+        if number is not None:
+            type = TensorType(value.tensor.dtype, shape)
+            return self.once("constant", [], {"value": number, "type": type})
+        return self.access(value, shape)
+
+    def access(self, value: Value, shape: tuple[Dim, ...]) -> Value:
+        """An operand's elements, arranged in a shape."""
+        stored, seen = self.outer.reach(value, shape)
+        while stored.owner is not None and stored.owner.name == "reshape":
+            stored = stored.owner.operands[0]  # the same memory is the same operand
+        argument = self.argument(stored)
+        if seen == identity(argument.tensor.shape):
+            return argument
+        attrs = {"shape": seen.shape, "strides": seen.strides, "offset": seen.offset}
+        return self.once("access", [argument], attrs)
+
+    def argument(self, stored: Value) -> Value:
+        """The region's argument for an operand."""
+        if stored not in self.operands:
+            self.operands.append(stored)
+            self.block.args.append(Value(stored.type))
+        return self.block.args[self.operands.index(stored)]

@@ -1,0 +1,212 @@
+"""Which operations share a kernel: the body is walked once from its end, and an operation joins the
+group of its readers when they are one group and the group's kernel can compute it on the way.
+
+A group has at most one *root*, the operation that gives a kernel family its shape. All values of a
+group lie on one of two *levels* that the family relates: `full`, and `kept`, which is what is left
+of `full` after a reduction. Within a level, element k of one value belongs to element k of another
+in row-major order, whatever their shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tlc.ir.core import Block, Op, Value, uses
+from tlc.ir.dims import Dim, product
+from tlc.ir.passes.views import ONE, ZERO, access_of, reshaped, trace
+
+FULL, KEPT = "full", "kept"
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Operations of one kernel; `sink` is the last, whose result is stored."""
+
+    sink: Op
+    family: str = "elementwise"
+    root: Op | None = None
+    level: dict[Op, str] = field(default_factory=dict)
+    shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+
+
+def is_compute(op: Op) -> bool:
+    """Whether an operation makes numbers that a kernel has to compute."""
+    return op.defn.elementwise or op.defn.kernel is not None
+
+
+def form_groups(block: Block) -> dict[Op, Group]:
+    """The group of every computing operation of a block."""
+    readers = _readers(block)
+    group_of: dict[Op, Group] = {}
+    for op in reversed(block.ops):
+        if not is_compute(op):
+            continue
+        into = {group_of.get(reader) for reader in readers.get(op.result, ())}
+        group = into.pop() if len(into) == 1 else None
+        if group is None or not _joins(group, op, readers[op.result]):
+            group = _started(op)
+        group_of[op] = group
+    for group in group_of.values():
+        group.shapes.setdefault(FULL, group.sink.result.tensor.shape)
+    return group_of
+
+
+def _readers(block: Block) -> dict[Value, list[Op]]:
+    """For every value that is not a view, the operations that read it, views looked through."""
+    found: dict[Value, list[Op]] = {}
+    for value, ops in uses(block).items():
+        base, _ = trace(value)
+        found.setdefault(base, []).extend(op for op in ops if not op.defn.view)
+    return found
+
+
+def geometry(reduce: Op) -> tuple[Dim, Dim, Dim]:
+    """A reduction as (outer, reduced, inner) sizes of its operand."""
+    shape, axis = reduce.operands[0].tensor.shape, reduce.attrs["axis"]
+    return product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
+
+
+def _started(op: Op) -> Group:
+    group = Group(op)
+    match op.defn.kernel:
+        case "reduce":
+            _set_reduction(group, op)
+            group.level[op] = KEPT
+        case None | "elementwise":
+            group.level[op] = FULL
+        case family:
+            group.family, group.root = family, op
+            group.level[op] = FULL
+            group.shapes[FULL] = op.result.tensor.shape
+    return group
+
+
+def _set_reduction(group: Group, op: Op) -> None:
+    outer, size, inner = geometry(op)
+    group.root = op
+    if inner == ONE:
+        group.family = "row"
+        group.shapes = {FULL: (outer, size), KEPT: (outer, ONE)}
+    else:
+        group.family = "column"
+        group.shapes = {FULL: (outer, size, inner), KEPT: (outer, ONE, inner)}
+
+
+# ---- joining ----------------------------------------------------------------------------------------
+
+
+def _joins(group: Group, op: Op, readers: list[Op]) -> bool:
+    """Add an operation to the group of its readers, if the group's kernel can hold it."""
+    links = [
+        (reader, trace(operand)[1])
+        for reader in set(readers)
+        for operand in reader.operands
+        if trace(operand)[0] is op.result
+    ]
+    if any(r.defn.kernel in ("matmul", "gather", "concat") for r, _ in links):
+        return False  # these read their operands from memory
+    if op.defn.kernel == "reduce":
+        return _reduction_joins(group, op, links)
+    level = _level(group, op, links)
+    if level is None:
+        return False
+    if op.defn.kernel not in (None, "elementwise"):
+        if group.root is not None or op.defn.kernel == "concat":
+            return False
+        group.family, group.root = str(op.defn.kernel), op
+        group.shapes = {FULL: op.result.tensor.shape}
+    group.level[op] = level
+    return True
+
+
+def _level(group: Group, op: Op, links: list[tuple[Op, list[Op]]]) -> str | None:
+    """The level on which all readers of an elementwise operation want it, if they agree."""
+    levels: set[str | None] = set()
+    for reader, chain in links:
+        want = FULL if reader.defn.kernel == "reduce" else group.level[reader]
+        if _is_identity(op.result, chain):
+            levels.add(want)
+        elif want == FULL and _row_rooted(group, op) and _is_spread(group, op.result, chain):
+            levels.add(KEPT)
+        else:
+            return None
+    return levels.pop() if len(levels) == 1 else None
+
+
+def _is_identity(value: Value, chain: list[Op]) -> bool:
+    """Whether a chain of views keeps the row-major order of all elements."""
+    return all(view.name == "reshape" for view in chain)
+
+
+def _is_spread(group: Group, value: Value, chain: list[Op]) -> bool:
+    """Whether a chain repeats one number per row along the group's rows."""
+    access = access_of(value, chain)
+    if access is None or group.family != "row" or value.tensor.numel != group.shapes[KEPT][0]:
+        return False
+    seen = reshaped(access, group.shapes[FULL])
+    return seen is not None and seen.strides[1] == ZERO and (
+        seen.strides[0] == ONE or group.shapes[KEPT][0] == ONE
+    )
+
+
+def _row_rooted(group: Group, op: Op) -> bool:
+    """Whether the group is of rows, or becomes so because a reduction stands behind `op`."""
+    if group.root is not None:
+        return group.family == "row"
+    reduce = _reduction_behind(op)
+    if reduce is None or not _fits_rows(group, reduce):
+        return False
+    _set_reduction(group, reduce)
+    return True
+
+
+def _reduction_behind(op: Op, steps: int = 32) -> Op | None:
+    """A last-axis reduction that an elementwise operation is computed from, element for element."""
+    for operand in op.operands:
+        base, chain = trace(operand)
+        owner = base.owner
+        if owner is None or steps == 0 or not _is_identity(base, chain):
+            continue
+        if owner.defn.kernel == "reduce":
+            return owner if geometry(owner)[2] == ONE else None
+        if owner.defn.elementwise:
+            found = _reduction_behind(owner, steps - 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _fits_rows(group: Group, reduce: Op) -> bool:
+    """Whether a group of elementwise operations runs over the rows that a reduction reduces."""
+    outer, size, _ = geometry(reduce)
+    return group.sink.result.tensor.numel == outer * size
+
+
+def _reduction_joins(group: Group, op: Op, links: list[tuple[Op, list[Op]]]) -> bool:
+    outer, size, inner = geometry(op)
+    identity = all(
+        _is_identity(op.result, chain) and reader.defn.kernel != "reduce" for reader, chain in links
+    )
+    if group.root is None:
+        if identity:  # the group so far is what follows the reduction
+            _set_reduction(group, op)
+            group.level = dict.fromkeys([*group.level, op], KEPT)
+            return True
+        if inner != ONE or not _fits_rows(group, op):
+            return False
+        _set_reduction(group, op)
+    if group.family != "row" or inner != ONE or group.shapes[FULL] != (outer, size):
+        return False
+    for reader, chain in links:
+        want = FULL if reader.defn.kernel == "reduce" else group.level[reader]
+        fits = (
+            _is_identity(op.result, chain)
+            if want == KEPT
+            else _is_spread(group, op.result, chain)
+        )
+        if not fits:
+            if group.root is op:
+                group.root, group.family, group.shapes = None, "elementwise", {}
+            return False
+    group.level[op] = KEPT
+    return True

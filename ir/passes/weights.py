@@ -1,0 +1,151 @@
+"""What happens to weights before anything runs: packed or expanded, and work on them done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tlc.frontend.diagnostics import Diagnostic
+from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.dims import Dim
+from tlc.ir.opdef import OPS
+from tlc.ir.passes.views import Access, access_of, row_major, trace
+from tlc.ir.types import PACKED
+
+Warn = Callable[[Diagnostic], None]
+
+
+# ---- packed or expanded -----------------------------------------------------------------------------
+
+
+def expand_unreadable(func: Func, warn: Warn) -> None:
+    """Where a packed weight is read by what cannot unpack it, read an expanded copy instead."""
+    expanded: dict[Op, Value] = {}
+    ops, func.body.ops = func.body.ops, []
+    for op in ops:
+        if not op.defn.view:
+            for at, operand in enumerate(op.operands):
+                base, chain = trace(operand)
+                weight = base.owner
+                if weight is None or weight.name != "weight" or weight.attrs["stored"] not in PACKED:
+                    continue
+                if not readable_packed(op, at, chain, weight.attrs["stored"]):
+                    if weight not in expanded:
+                        expanded[weight] = _expanded(func.body, weight)
+                        warn(_note(weight, op))
+                    op.operands[at] = _rebuilt(func.body, expanded[weight], chain)
+        func.body.ops.append(op)
+
+
+def readable_packed(reader: Op, at: int, chain: list[Op], encoding: str) -> bool:
+    """Whether an operation's kernel unpacks this operand itself: a matrix product its right one,
+    a row gather its table."""
+    base = trace(reader.operands[at])[0]
+    shape = base.tensor.shape
+    block = PACKED[encoding][0]
+    if len(shape) != 2 or not shape[1].is_static or int(shape[1]) % block:
+        return False
+    match reader.name, at:
+        case "gather", 0:
+            return not chain
+        case "contract", 1:
+            access = access_of(base, chain)
+            return access in (_rows(shape), _columns(shape))
+    return False
+
+
+def _rows(shape: tuple[Dim, ...]) -> Access:
+    return Access(shape, row_major(shape), Dim.of(0))
+
+
+def _columns(shape: tuple[Dim, ...]) -> Access:
+    return Access(shape[::-1], row_major(shape)[::-1], Dim.of(0))
+
+
+def _expanded(block: Block, weight: Op) -> Value:
+    made = Op(weight.defn, [], {**weight.attrs, "stored": weight.result.tensor.dtype}, span=weight.span)
+    made.results = [Value(weight.result.type, made)]
+    block.ops.append(made)
+    return made.result
+
+
+def _rebuilt(block: Block, value: Value, chain: list[Op]) -> Value:
+    for view in chain:
+        made = Op(view.defn, [value], dict(view.attrs), span=view.span)
+        made.results = [Value(view.result.type, made)]
+        block.ops.append(made)
+        value = made.result
+    return value
+
+
+def _note(weight: Op, reader: Op) -> Diagnostic:
+    name, size = weight.attrs["tensor"], weight.result.tensor.nbytes
+    return Diagnostic(
+        "W0002",
+        f"tensor `{name}` ({weight.attrs['encoding']}) is expanded to {size} bytes for this use",
+        reader.span,
+        hint="`@`, `linear` and row gathers read it packed",
+        severity="warning",
+    )
+
+
+# ---- once -------------------------------------------------------------------------------------------
+
+
+def hoist(func: Func) -> None:
+    """Move work that needs only weights and constants into one `once` operation.
+
+    `main` runs once by itself and stays as it is. Views and constants are no work; what remains of
+    them in the body is read through by the kernels there.
+    """
+    if func.name == "main":
+        return
+    fixed: set[Value] = set()  # computed from weights and constants alone
+    moved: list[Op] = []
+    for op in func.body.ops:
+        if op.defn.effect != "pure" or op.regions or op.name == "yield":
+            continue
+        if all(v in fixed for v in op.operands):
+            fixed.update(op.results)
+            moved.append(op)
+    work = [op for op in moved if not op.defn.view and op.name not in ("constant", "weight", "iota")]
+    if not work:
+        return
+    needed = _needed(func.body, set(work))
+    region = _closure(work, moved)
+    copies = {op: region[op] for op in work}
+    region_block = Block(ops=list(region.values()))
+    results = [copies[op].result for op in work if op.result in needed]
+    end = Op(OPS["yield"], list(results), {})
+    region_block.ops.append(end)
+    types = tuple(v.type for v in results)
+    once = Op(OPS["once"], [], {"results": types}, regions=[region_block], span=work[0].span)
+    once.results = [Value(t, once) for t in types]
+    outer = dict(zip([op.result for op in work if op.result in needed], once.results, strict=True))
+    func.body.ops = [once, *(op for op in func.body.ops if op not in set(work))]
+    for op in func.body.ops:
+        op.operands = [outer.get(v, v) for v in op.operands]
+
+
+def _needed(block: Block, work: set[Op]) -> set[Value]:
+    """The values of the moved work that the rest of the body reads."""
+    return {v for op in block.ops if op not in work for v in op.operands}
+
+
+def _closure(work: list[Op], fixed: list[Op]) -> dict[Op, Op]:
+    """Copies of the work and of the constants, weights and views under it, in order."""
+    wanted: set[Op] = set()
+    stack = list(work)
+    while stack:
+        op = stack.pop()
+        if op not in wanted:
+            wanted.add(op)
+            stack += [v.owner for v in op.operands if v.owner is not None]
+    copies: dict[Op, Op] = {}
+    values: dict[Value, Value] = {}
+    for op in fixed:
+        if op in wanted:
+            copy = Op(op.defn, [values[v] for v in op.operands], dict(op.attrs), span=op.span)
+            copy.results = [Value(v.type, copy) for v in op.results]
+            values.update(zip(op.results, copy.results, strict=True))
+            copies[op] = copy
+    return copies
