@@ -1,0 +1,1 @@
+"""A planned module in, kernels as text and one self-contained artifact out."""

@@ -1,0 +1,126 @@
+"""Turns the stored bytes of a tensor into a NumPy array of float16 or float32."""
+
+from __future__ import annotations
+
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from tlc.runtime.model_file import TensorEntry
+
+# Encodings of one number each -> the NumPy type of their bytes; bf16 is the upper half of an f32.
+PLAIN_FLOATS = {"f16": "<f2", "f32": "<f4", "f64": "<f8", "bf16": "<u2"}
+
+# Encodings in blocks that share scales: those that `gguf.quants` can dequantise.
+# fmt: off
+BLOCK_FLOATS = frozenset((
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq1_s",
+    "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs", "tq1_0",
+    "tq2_0", "mxfp4", "nvfp4",
+))
+# fmt: on
+
+INTEGERS = frozenset(("bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"))
+
+_MOST_AXES = 32  # of a NumPy array
+
+_CHUNK = 1 << 16  # elements decoded at a time: their float32 copies stay in the L2 cache
+
+
+def check_floats(entry: TensorEntry) -> None:
+    """Raise RunError E0603 unless `floats` can decode the tensor."""
+    if len(entry.shape) > _MOST_AXES:
+        raise RunError("E0603", f"tensor {entry.name!r} has {len(entry.shape)} axes")
+    if entry.encoding in PLAIN_FLOATS or entry.encoding in BLOCK_FLOATS:
+        return
+    stored = entry.encoding.upper()
+    rest = "the rest of the file still loads"
+    if entry.encoding in INTEGERS:
+        raise RunError(
+            "E0603", f"integer tensor {entry.name!r} ({stored}) is not supported; {rest}"
+        )
+    raise RunError(
+        "E0603", f"tensor {entry.name!r} is stored as {stored}, which is not supported; {rest}"
+    )
+
+
+def floats(
+    entry: TensorEntry, view: bytes | memoryview, dtype: str = "f16"
+) -> NDArray[np.float16 | np.float32]:
+    """The values of a tensor: an array of its shape, of `dtype` "f16" or "f32".
+
+    A value is decoded exactly (in float32 for the block types of ggml, as `gguf.quants` does) and
+    then rounded once, to the nearest, ties to even. Infinities and NaNs stay what they are. Only
+    a bounded piece is decoded at a time. Raises RunError E0603 for a tensor that holds no floats
+    and E0604 for a finite value that `dtype` cannot hold.
+    """
+    import numpy as np
+
+    check_floats(entry)
+    target = np.dtype({"f16": np.float16, "f32": np.float32}[dtype])
+    block, width, decode = _decoder(entry.encoding)
+    count = entry.nbytes // width * block
+    out: NDArray[Any] = np.empty(count, target)
+    first, value, lost = 0, 0.0, 0
+    step = _CHUNK // block
+    for at in range(0, count, step * block):
+        bytes_at = at // block * width
+        with np.errstate(all="ignore"):
+            values = decode(memoryview(view)[bytes_at : bytes_at + step * width])
+            piece = out[at : at + step * block]
+            piece[:] = values
+        if values.itemsize > target.itemsize and np.isinf(piece).any():
+            beyond = np.isinf(piece) & np.isfinite(values)
+            if not lost and beyond.any():
+                first = at + int(beyond.argmax())
+                value = float(values[first - at])
+            lost += int(beyond.sum())
+    if lost:
+        raise _overflow(entry, np.unravel_index(first, entry.shape), value, lost, dtype)
+    return out.reshape(entry.shape)
+
+
+def _decoder(encoding: str) -> tuple[int, int, Callable[[memoryview], NDArray[Any]]]:
+    """Elements per block, bytes per block, and what turns the bytes of blocks into floats."""
+    import numpy as np
+
+    if encoding == "bf16":
+        return 1, 2, lambda data: _widen(np.frombuffer(data, "<u2"))
+    if encoding in PLAIN_FLOATS:
+        stored = np.dtype(PLAIN_FLOATS[encoding])
+        return 1, stored.itemsize, lambda data: np.frombuffer(data, stored)
+
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+
+    kind = GGMLQuantizationType.__members__.get(encoding.upper())
+    if kind is None:
+        raise RunError("E0603", f"{encoding.upper()} needs a newer version of the package gguf")
+    # As one row, since the library splits an array into groups of rows.
+    return *GGML_QUANT_SIZES[kind], lambda data: quants.dequantize(
+        np.frombuffer(data, np.uint8).reshape(1, -1), kind
+    ).ravel()
+
+
+def _widen(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return (halves.astype(np.uint32) << 16).view(np.float32)
+
+
+def _overflow(
+    entry: TensorEntry, index: tuple[Any, ...], value: float, lost: int, dtype: str
+) -> RunError:
+    others = f", and {lost - 1} more" if lost > 1 else ""
+    where = ", ".join(str(int(at)) for at in index)
+    name, largest = {"f16": ("float16", "65504"), "f32": ("float32", "3.4e38")}[dtype]
+    return RunError(
+        "E0604",
+        f"tensor {entry.name!r}: the value {value:g} at [{where}]{others}, cannot be held in"
+        f" {name}, whose largest value is {largest}",
+        "load_model_f32 keeps these weights as float32" if dtype == "f16" else "",
+    )

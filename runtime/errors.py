@@ -1,0 +1,84 @@
+"""Errors of running: a code, a message and what to do, for artifacts, model files and devices."""
+
+
+class RunError(Exception):
+    """The user's file, data or machine is not as it must be; `code` is a key of `CODES`."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        assert code in CODES, code
+        self.code, self.message, self.hint = code, message, hint
+        super().__init__(f"error[{code}]: {message}" + (f"\n  hint: {hint}" if hint else ""))
+
+
+# code -> (title, explanation), shown by `tlc explain`; kept free of other imports: `tlc run` loads it.
+CODES: dict[str, tuple[str, str]] = {
+    "E0501": (
+        "not a tlc artifact",
+        "The file is missing, truncated or damaged, or is not a model.metallib written by tlc.",
+    ),
+    "E0502": (
+        "artifact from another version",
+        "The artifact was written in a format that this version of tlc does not read. Build it"
+        " again from its source, or install the version that the message names.",
+    ),
+    "E0503": (
+        "no such entry",
+        "The artifact has no entry of this name; `tlc inspect` lists the entries it has.",
+    ),
+    "E0504": (
+        "argument does not fit",
+        "An argument of an entry has another shape, type or number than its signature says, or"
+        " two arguments give one symbol different sizes.",
+    ),
+    "E0505": (
+        "run-time check failed",
+        "A condition that only running the program can decide does not hold, such as an index"
+        " beyond its tensor or a dimension that does not divide.",
+    ),
+    "E0506": (
+        "needs a newer macOS",
+        "The kernels use features of Metal that this version of macOS does not have.",
+    ),
+    "E0601": (
+        "model file cannot be read",
+        "The model file is missing, truncated, damaged or of an unknown format.",
+    ),
+    "E0602": (
+        "no such tensor",
+        "The model has no tensor of this name; the nearest names are listed.",
+    ),
+    "E0603": (
+        "tensor type not supported",
+        "The tensor is stored as integers or in a quantised type that tlc does not read as a"
+        " tensor. The rest of the file still loads; only touching this tensor fails.",
+    ),
+    "E0604": (
+        "value beyond float16",
+        "A weight is finite in the file and larger than 65504, the largest float16. Loaded as"
+        " float16 it would become infinite; nothing is rounded silently.",
+    ),
+    "E0605": (
+        "weights changed",
+        "The model file differs from the one that the artifact was built from. Build again, or"
+        " point to the right file.",
+    ),
+    "E0606": (
+        "cannot save",
+        "The file cannot be written, or the model cannot be stored in that format. The old file,"
+        " if there is one, is untouched.",
+    ),
+    "E0701": (
+        "no compiler for the cpu device",
+        "The cpu device compiles the kernels once, with clang 15 or newer or with the Python"
+        " package ziglang. `tlc doctor` shows what was looked for.",
+    ),
+    "E0702": (
+        "device not available",
+        "The device asked for does not exist on this machine or lacks its Python package.",
+    ),
+    "E0703": (
+        "kernel does not compile",
+        "The device's compiler refused the kernel text. This is a fault of tlc or of a damaged"
+        " artifact; please report it with the message.",
+    ),
+}

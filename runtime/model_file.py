@@ -1,0 +1,189 @@
+"""Turns a model file, whatever its format, into named tensors whose bytes are views of the file.
+
+Opening reads the table of tensors and nothing else. A format is told from the file's first bytes;
+each has its own reader (`safetensors_file.py`, `gguf_file.py`). The files are mapped, so they must
+not be cut short while they are open.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from tlc.runtime.errors import RunError
+from tlc.runtime.mapped_file import map_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Iterable, Mapping
+
+LARGEST_COUNT = 2**60  # elements in a tensor: at 8 bytes each their bytes still count in 63 bits
+
+_COREML = (".mlmodel", ".mlpackage", ".mlmodelc")
+
+# first bytes -> what a file is that is no model file
+_OTHER_FILES = {
+    b"PK\x03\x04": ("a ZIP archive, perhaps saved by torch.save", "save it as SafeTensors"),
+    b"\x80": ("a Python pickle, perhaps saved by torch.save", "save it as SafeTensors"),
+    b"MTLB": ("a Metal library", "run a built artifact with `tlc run`"),
+    b"\x89HDF": ("an HDF5 file, perhaps of Keras", "save it as SafeTensors"),
+    b"ggml": ("a GGML file, the format before GGUF", "convert it to GGUF"),
+    b"ggjt": ("a GGML file, the format before GGUF", "convert it to GGUF"),
+}
+
+
+def element_count(shape: Iterable[int]) -> int:
+    """The number of elements; raises ValueError for a shape that no array can have.
+
+    A shape is bounded without its zeros, as NumPy does: `(2**62, 0)` is refused.
+    """
+    count, bound = 1, 1
+    for dim in shape:
+        # `True` is an int in Python, and not in JSON.
+        if type(dim) is not int or not 0 <= dim <= LARGEST_COUNT:
+            raise ValueError("has an impossible shape")
+        count, bound = count * dim, bound * (dim or 1)
+        if bound > LARGEST_COUNT:
+            raise ValueError("has too many elements")
+    return count
+
+
+class TensorEntry:
+    """Where a tensor lies in its file, and how it is stored.
+
+    `shape` is in NumPy order (the last axis varies fastest); `encoding` is the lower-case name
+    that the format gives the element or block type: `f16`, `bf16`, `q4_0`, `i64`, `f8_e4m3`, ...
+    or `type_N` for a ggml type that is not known, whose `nbytes` is 0. `offset` counts from the
+    start of the file.
+    """
+
+    __slots__ = ("encoding", "name", "nbytes", "offset", "shape")
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], encoding: str, offset: int, nbytes: int
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.encoding = encoding
+        self.offset = offset
+        self.nbytes = nbytes
+
+    def __repr__(self) -> str:
+        return f"TensorEntry({self.name!r}, {self.shape}, {self.encoding}, at {self.offset})"
+
+
+class ModelFile:
+    """An open model file: `format` is "SafeTensors" or "GGUF"."""
+
+    __slots__ = ("_fingerprint", "_map", "_table_end", "format", "metadata", "path", "tensors")
+
+    def __init__(
+        self,
+        path: str,
+        format: str,
+        metadata: Mapping[str, object],
+        tensors: dict[str, TensorEntry],
+        mapping: mmap.mmap,
+        table_end: int,
+    ) -> None:
+        self.path = path
+        self.format = format
+        self.metadata = metadata
+        self.tensors = tensors
+        self._map = mapping
+        self._table_end = table_end
+        self._fingerprint = ""
+
+    @property
+    def quantization(self) -> str:
+        """The type that holds most of the bytes: "F16", "Q4_0", ...
+
+        Only tensors of two or more axes count, since norms and biases stay wide in a quantised
+        model; if there is none, all tensors do. Empty for a model without tensors.
+        """
+        entries = self.tensors.values()
+        matrices = [entry for entry in entries if len(entry.shape) > 1] or entries
+        held: dict[str, int] = {}
+        for entry in matrices:
+            held[entry.encoding] = held.get(entry.encoding, 0) + entry.nbytes
+        return max(held, key=lambda encoding: held[encoding], default="").upper()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the header and the table of tensors, and of the file's size.
+
+        It is quick and finds a changed layout or another model, not a changed weight.
+        """
+        if not self._fingerprint:
+            import hashlib
+
+            digest = hashlib.sha256(memoryview(self._map)[: self._table_end])
+            digest.update(struct.pack("<Q", len(self._map)))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def view(self, name: str) -> memoryview:
+        """The stored bytes of a tensor, read-only, without a copy. Raises RunError E0602."""
+        entry = tensor(self, name)
+        return memoryview(self._map)[entry.offset : entry.offset + entry.nbytes]
+
+    def close(self) -> None:
+        """Let go of the file; the mapping itself lives as long as a view of it does."""
+        self.metadata = {}
+        self.tensors = {}
+        try:
+            self._map.close()
+        except BufferError:
+            return  # views are still out; the last of them closes it
+
+
+def open_model(path: str) -> ModelFile:
+    """Open a model file of any known format.
+
+    Raises RunError E0601 when there is no readable file, or when it is of no known format,
+    damaged or hostile; no other exception, whatever the bytes are.
+    """
+    path = os.fspath(path)
+    suffix = os.path.splitext(path.rstrip("/"))[1].lower()
+    if suffix in _COREML and os.path.exists(path):
+        raise RunError("E0601", f"{path}: CoreML models are not supported yet by this version")
+    if path.lower().endswith(".index.json"):
+        raise RunError(
+            "E0601", f"{path}: models in several shards are not supported yet by this version"
+        )
+    mapping = map_file(path, "E0601")
+    start = mapping[:9]
+    if start.startswith(b"GGUF"):
+        from tlc.runtime import gguf_file
+
+        return gguf_file.read(path, mapping)
+    if start.endswith(b"{") or suffix == ".safetensors":
+        from tlc.runtime import safetensors_file
+
+        return safetensors_file.read(path, mapping)
+    for magic, (what, hint) in _OTHER_FILES.items():
+        if start.startswith(magic):
+            raise RunError("E0601", f"{path}: this is {what}, not a model file", hint)
+    raise RunError("E0601", f"{path}: this is neither a SafeTensors nor a GGUF file")
+
+
+def tensor(model: ModelFile, name: str) -> TensorEntry:
+    """The entry of a tensor. Raises RunError E0602 with the nearest names."""
+    entry = model.tensors.get(name)
+    if entry is not None:
+        return entry
+    near = nearest(name, model.tensors)
+    raise RunError(
+        "E0602",
+        f"{model.path}: no tensor {name[:80]!r} among its {len(model.tensors)} tensors",
+        f"did you mean {' or '.join(map(repr, near))}?" if near else "",
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Up to three of `names` that look like `name`, the most alike first."""
+    from difflib import get_close_matches
+
+    # The comparison is quadratic in the lengths: no name of a real model is this long.
+    return get_close_matches(name[:200], [other for other in names if len(other) <= 200], n=3)

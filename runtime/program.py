@@ -1,0 +1,314 @@
+"""A verified artifact and a device to something that runs: memory is bound, launches are prepared.
+
+A call binds the symbols of its arguments. For each set of sizes the steps are prepared once: launches
+that follow one another are one batch, which the device takes in one call.
+"""
+
+from tlc.runtime.errors import RunError
+from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size
+from tlc.runtime.devices import Kernel, Launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from tlc.runtime.devices import Batch, Buffer, Device
+    from tlc.runtime.weights import Weights
+
+KEPT_BINDINGS = 16  # sets of sizes whose memory stays allocated
+
+
+class Program:
+    """The entries of an artifact on a device."""
+
+    __slots__ = ("_constants", "_kernels", "_library", "_places", "device", "entries", "weights")
+
+    def __init__(
+        self,
+        manifest: "dict[str, Any]",
+        text: "Callable[[str], str]",
+        constants: memoryview,
+        weights: "Weights",
+        device: "Device",
+    ) -> None:
+        """`text` gives a member of the artifact by name. Raises RunError E0502, E0701, E0703."""
+        profile = manifest["profiles"].get(device.profile)
+        if profile is None:
+            raise RunError(
+                "E0702",
+                f"the artifact has no kernels for {device.name}",
+                f"it was built for {', '.join(manifest['profiles'])}",
+            )
+        self.device, self.weights = device, weights
+        self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
+        self._library = device.library(text(profile["text"]), self._kernels)
+        self._places = manifest["constants"]
+        self._constants: dict[int, Buffer] = {}
+        for offset, nbytes in self._places:
+            if offset + nbytes > len(constants):
+                raise RunError("E0501", "the artifact is damaged: a constant lies outside of it")
+        self.entries = {
+            name: Entry(self, name, entry, constants) for name, entry in manifest["entries"].items()
+        }
+
+    def entry(self, name: str) -> "Entry":
+        """An entry by name. Raises RunError E0503 with the names there are."""
+        if name not in self.entries:
+            raise RunError("E0503", f"no entry is called `{name}`", f"there are {', '.join(self.entries)}")
+        return self.entries[name]
+
+    def call(
+        self,
+        entry: "Entry",
+        args: "Sequence[Any]",
+        write: "Callable[[str], object]",
+        full: bool = False,
+    ) -> "list[tuple[memoryview, str, tuple[int, ...]]]":
+        """Run an entry on dense buffers that have a `shape`; bytes, dtype and shape of its results.
+
+        The bytes are valid until the next call. Raises RunError E0504 and E0505.
+        """
+        bound = entry.bind(entry.sizes([a.shape for a in args]))
+        device = self.device
+        for buffer, arg in zip(bound.inputs, args, strict=True):
+            if buffer.nbytes and arg.nbytes:
+                device.write(buffer, memoryview(arg).cast("B"))
+        bound.run(Host(write, full))
+        return [
+            (device.read(buffer, numel(shape, {}) * DTYPE_BYTES[dtype]), dtype, shape)
+            for buffer, dtype, shape in bound.results
+        ]
+
+    def constant(self, at: int, data: memoryview) -> "Buffer":
+        """A constant of the artifact on the device."""
+        if at not in self._constants:
+            offset, nbytes = self._places[at]
+            self._constants[at] = self.device.constant(data[offset : offset + nbytes])
+        return self._constants[at]
+
+    def batch(self, launches: "list[Launch]") -> "Batch":
+        return self.device.batch(self._library, launches)
+
+    def kernel(self, at: int) -> Kernel:
+        return self._kernels[at]
+
+
+class Entry:
+    """One entry: `main`, or a function."""
+
+    __slots__ = ("_bound", "_constants", "_kept", "_record", "name", "params", "program", "results")
+
+    def __init__(
+        self, program: Program, name: str, record: "dict[str, Any]", constants: memoryview
+    ) -> None:
+        self.program, self.name, self._record, self._constants = program, name, record, constants
+        self.params, self.results = record["params"], record["results"]
+        self._bound: dict[tuple[int, ...], Bound] = {}
+        self._kept: list[Buffer] | None = None
+
+    def sizes(self, shapes: "Sequence[tuple[int, ...]]") -> "dict[str, int]":
+        """The symbols that argument shapes give. Raises RunError E0504 where they disagree."""
+        if len(shapes) != len(self.params):
+            raise RunError(
+                "E0504", f"`{self.name}` takes {len(self.params)} arguments, and {len(shapes)} are given"
+            )
+        found: dict[str, int] = {}
+        givers: dict[str, str] = {}
+        for param, shape in zip(self.params, shapes, strict=True):
+            if len(shape) != len(param["shape"]):
+                raise RunError(
+                    "E0504",
+                    f"`{param['name']}` of `{self.name}` has rank {len(param['shape'])},"
+                    f" and the argument has shape {list(shape)}",
+                )
+            for formula, length in zip(param["shape"], shape, strict=True):
+                if isinstance(formula, str) and formula not in found:
+                    found[formula], givers[formula] = length, param["name"]
+        for symbol in self._record["symbols"]:
+            if symbol not in found:
+                found[symbol] = self._solved(symbol, shapes)
+        for param, shape in zip(self.params, shapes, strict=True):
+            for axis, (formula, length) in enumerate(zip(param["shape"], shape, strict=True)):
+                wanted = evaluate(formula, found)
+                if wanted != length:
+                    giver = givers.get(formula) if isinstance(formula, str) else None
+                    why = f" (`{formula}`, from `{giver}`)" if giver else ""
+                    raise RunError(
+                        "E0504",
+                        f"dimension {axis} of `{param['name']}` of `{self.name}` must be"
+                        f" {wanted}{why}, and is {length}",
+                    )
+        return found
+
+    def _solved(self, symbol: str, shapes: "Sequence[tuple[int, ...]]") -> int:
+        """The size of a symbol that only stands in a formula, such as `2*N`, which is linear in it."""
+        for param, shape in zip(self.params, shapes, strict=True):
+            for formula, length in zip(param["shape"], shape, strict=True):
+                try:
+                    zero, one = (evaluate(formula, {symbol: at}) for at in (0, 1))
+                except RunError:
+                    continue
+                if one != zero and (length - zero) % (one - zero) == 0:
+                    return (length - zero) // (one - zero)
+        raise RunError("E0504", f"the size `{symbol}` of `{self.name}` does not follow from the arguments")
+
+    def bind(self, sizes: "dict[str, int]") -> "Bound":
+        """The entry made ready for one set of sizes. Raises RunError E0505."""
+        key = tuple(sizes.values())
+        bound = self._bound.get(key)
+        if bound is None:
+            if len(self._bound) >= KEPT_BINDINGS:
+                self._bound.pop(next(iter(self._bound)))
+            bound = self._bound[key] = Bound(self, sizes)
+        return bound
+
+    def kept(self) -> "list[Buffer]":
+        """What `once` computes, computed at the first call."""
+        if self._kept is None:
+            device = self.program.device
+            self._kept = [device.buffer(size(f, {})) for f in self._record["kept"]]
+            if self._record["once"]:
+                launches = [self.launch(step, {}, {}) for step in self._record["once"]]
+                device.run(self.program.batch(launches))
+        return self._kept
+
+    def buffer(self, name: str, memory: "dict[str, list[Buffer]]") -> "Buffer":
+        """The memory that a manifest calls `p0`, `w3`, ... Raises RunError E0501."""
+        kind, at = name[0], int(name[1:])
+        if kind == "w":
+            return self.program.weights.buffer(at)
+        if kind == "c" and at < len(self.program._places):
+            return self.program.constant(at, self._constants)
+        found = self.kept() if kind == "k" else memory.get(kind, [])
+        if at >= len(found):
+            raise RunError("E0501", f"the artifact is damaged: entry {self.name} has no memory {name}")
+        return found[at]
+
+    def launch(
+        self, step: "list[Any]", sizes: "dict[str, int]", memory: "dict[str, list[Buffer]]"
+    ) -> Launch:
+        """A launch for these sizes: the first variant whose guard holds."""
+        for guard, kernel, groups, dims in step[1][self.program.device.profile]:
+            if guard is None or evaluate(guard[0], sizes) <= guard[1]:
+                buffers = [self.buffer(name, memory) for name in step[2]]
+                words = b"".join(size(d, sizes).to_bytes(4, "little") for d in dims)
+                return Launch(
+                    self.program.kernel(kernel), buffers, size(groups, sizes), words or None
+                )
+        raise RunError("E0501", f"the artifact is damaged: no kernel fits a launch of {self.name}")
+
+
+class Bound:
+    """An entry with its memory, for one set of sizes."""
+
+    __slots__ = ("_entry", "_flags", "_sizes", "_steps", "inputs", "results")
+
+    def __init__(self, entry: Entry, sizes: "dict[str, int]") -> None:
+        record, device = entry._record, entry.program.device
+        for left, right, text, place in record["checks"]:
+            a, b = evaluate(left, sizes), evaluate(right, sizes)
+            if a != b:
+                raise RunError("E0505", f"{place}: {text}: {a} and {b} differ")
+        self._entry, self._sizes = entry, sizes
+        self.inputs = [
+            device.buffer(numel(p["shape"], sizes) * DTYPE_BYTES[p["dtype"]]) for p in record["params"]
+        ]
+        self._flags = [device.buffer(4) for _ in record["flags"]]
+        slots = [device.buffer(max(size(f, sizes) for f in s)) for s in record["slots"]]
+        memory = {"p": self.inputs, "s": slots, "f": self._flags}
+        self._steps: list[Any] = []
+        launches: list[Launch] = []
+        for step in record["steps"]:
+            if step[0] == "launch":
+                launch = entry.launch(step, sizes, memory)
+                if launch.groups:
+                    launches.append(launch)
+            else:
+                self._flush(launches)
+                self._steps.append(self._host_step(step, memory))
+        self._flush(launches)
+        self.results = [
+            (
+                entry.buffer(r["buffer"], memory),
+                r["dtype"],
+                tuple(size(f, sizes) for f in r["shape"]),
+            )
+            for r in record["results"]
+        ]
+
+    def _flush(self, launches: "list[Launch]") -> None:
+        if launches:
+            self._steps.append(self._entry.program.batch(launches[:]))
+            launches.clear()
+
+    def _host_step(self, step: "list[Any]", memory: "dict[str, list[Buffer]]") -> "tuple[Any, ...]":
+        entry, sizes = self._entry, self._sizes
+
+        def tensor(name: str, dtype: str, shape: "list[Any]") -> "tuple[Any, ...]":
+            return entry.buffer(name, memory), dtype, tuple(size(f, sizes) for f in shape)
+
+        match step[0]:
+            case "print":
+                parts = [
+                    str(evaluate(p[1], sizes)) if isinstance(p, list) and p[0] == "dim" else p
+                    for p in step[1]
+                ]
+                return ("print", parts, [tensor(*value) for value in step[2]])
+            case "save":
+                return ("save", tensor(*step[1:4]), step[4], step[5])
+        return tuple(step)
+
+    def run(self, host: "Host") -> None:
+        """All steps in order; inputs are written before, results are read after.
+
+        Raises RunError E0505 when a kernel has raised a flag.
+        """
+        device = self._entry.program.device
+        for flag in self._flags:
+            device.write(flag, b"\0\0\0\0")
+        for step in self._steps:
+            if isinstance(step, tuple):
+                self._check_flags()
+                host.step(step, device, self._entry.program.weights)
+            else:
+                device.run(step)
+        self._check_flags()
+
+    def _check_flags(self) -> None:
+        device = self._entry.program.device
+        for flag, text in zip(self._flags, self._entry._record["flags"], strict=True):
+            if any(device.read(flag, 4)):
+                raise RunError("E0505", text)
+
+
+class Host:
+    """What the host does between launches: printing and saving."""
+
+    __slots__ = ("_full", "_write")
+
+    def __init__(self, write: "Callable[[str], object]", full: bool = False) -> None:
+        self._write, self._full = write, full
+
+    def step(self, step: "tuple[Any, ...]", device: "Device", weights: "Weights") -> None:
+        match step[0]:
+            case "print":
+                values = [self._shown(device, *value) for value in step[2]]
+                text = "".join(p if isinstance(p, str) else values[p[1]] for p in step[1])
+                self._write(text + "\n")
+            case "save":
+                from tlc.runtime.save import save_tensors
+
+                (buffer, dtype, shape), path, name = step[1:]
+                nbytes = numel(shape, {}) * DTYPE_BYTES[dtype]
+                save_tensors(path, {name: (dtype, shape, device.read(buffer, nbytes))}, {})
+            case "save_model":
+                from tlc.runtime.save import save_model_file
+
+                save_model_file(weights.model(step[1]), step[2], step[3])
+
+    def _shown(self, device: "Device", buffer: "Buffer", dtype: str, shape: "tuple[int, ...]") -> str:
+        from tlc.runtime.text import format_tensor
+
+        nbytes = numel(shape, {}) * DTYPE_BYTES[dtype]
+        return format_tensor(device.read(buffer, nbytes), dtype, shape, self._full)

@@ -1,0 +1,75 @@
+"""Model files to device memory: tensors as the kernels read them, mapped where the bytes are right."""
+
+import os
+
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tlc.runtime.devices import Buffer, Device
+    from tlc.runtime.model_file import ModelFile
+
+
+class Weights:
+    """The weights of one artifact; files are opened and tensors loaded when they are first needed."""
+
+    __slots__ = ("_buffers", "_device", "_files", "_folders", "_models", "_table")
+
+    def __init__(
+        self, models: "list[dict[str, Any]]", table: "list[dict[str, Any]]", folders: "list[str]", device: "Device"
+    ) -> None:
+        self._models, self._table, self._folders, self._device = models, table, folders, device
+        self._files: dict[int, ModelFile] = {}
+        self._buffers: dict[int, Buffer] = {}
+
+    def model(self, index: int) -> "ModelFile":
+        """The open model file. Raises RunError E0601, and E0605 when it is not the one built with."""
+        if index not in self._files:
+            from tlc.runtime.model_file import open_model
+
+            if index >= len(self._models):
+                raise RunError("E0501", f"the artifact has no model {index}")
+            record = self._models[index]
+            file = open_model(find(record["path"], self._folders))
+            if file.fingerprint != record["fingerprint"]:
+                raise RunError(
+                    "E0605",
+                    f"{record['path']} is not the file that the artifact was built from:"
+                    " its size or its table of tensors has changed",
+                    "build the artifact again, or put the old file back",
+                )
+            self._files[index] = file
+        return self._files[index]
+
+    def buffer(self, index: int) -> "Buffer":
+        """A tensor on the device: the file's own bytes, or its numbers converted."""
+        if index not in self._buffers:
+            if index >= len(self._table):
+                raise RunError("E0501", f"the artifact has no weight {index}")
+            record = self._table[index]
+            file = self.model(record["model"])
+            from tlc.runtime.model_file import tensor
+
+            entry = tensor(file, record["tensor"])
+            if list(entry.shape) != record["shape"] or entry.encoding != record["encoding"]:
+                raise RunError("E0605", f"tensor {entry.name!r} of {file.path} has changed")
+            data = file.view(entry.name)
+            if record["stored"] != entry.encoding:
+                from tlc.runtime.decode import floats
+
+                data = floats(entry, data, record["stored"]).reshape(-1).view("u1").data
+            self._buffers[index] = self._device.constant(data)
+        return self._buffers[index]
+
+
+def find(path: str, folders: "list[str]") -> str:
+    """The first place a relative path exists in; the path itself when there is none."""
+    if os.path.isabs(path):
+        return path
+    for folder in folders:
+        there = os.path.join(folder, path)
+        if os.path.exists(there):
+            return there
+    return path
