@@ -1,5 +1,7 @@
 """Errors of running: a code, a message and what to do, for artifacts, model files and devices."""
 
+from __future__ import annotations
+
 
 class RunError(Exception):
     """The user's file, data or machine is not as it must be; `code` is a key of `CODES`."""
@@ -10,7 +12,7 @@ class RunError(Exception):
         super().__init__(f"error[{code}]: {message}" + (f"\n  hint: {hint}" if hint else ""))
 
 
-# code -> (title, explanation), shown by `tlc explain`; kept free of other imports: `tlc run` loads it.
+# code -> (title, explanation), shown by `tlc explain`; imports nothing, as `tlc run` loads it
 CODES: dict[str, tuple[str, str]] = {
     "E0501": (
         "not a tlc artifact",

@@ -5,24 +5,26 @@
     macos              least macOS the kernels need, "13.0"
     members            sha256 of every other member of the archive
     models             model files by reference: path as written, fingerprint
-    weights            tensors of those files: model, tensor, encoding (in the file), stored (on the
-                       device), shape
+    weights            tensors of those files: model, tensor, encoding (in the file), stored
+                       (on the device), shape
     constants          offset and bytes of each constant in `constants.bin`
     hints              devices that the program's `device:` asks for
     profiles           per profile, the member with its kernel text, and its kernels
     entries            per entry: params, results, symbols, checks, slots, flags, once, steps
 
-Sizes are formulas over symbols (`evaluate`). Memory is named by a letter and a number: `p` parameter,
-`w` weight, `c` constant, `s` slot of the arena, `k` kept result of `once`, `f` flag that a kernel
-raises. A step is a list that begins with its kind (`STEPS`).
+Sizes are formulas over symbols (`evaluate`). Memory is named by a letter and a number: `p`
+parameter, `w` weight, `c` constant, `s` slot of the arena, `k` kept result of `once`, `f` flag that
+a kernel raises. A step is a list that begins with its kind (`STEPS`).
 """
+
+from __future__ import annotations
+
+from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-from tlc.runtime.errors import RunError
 
 FORMAT_VERSION = 1
 DTYPE_BYTES = {"f16": 2, "f32": 4, "i32": 4, "bool": 1}
@@ -39,7 +41,7 @@ STEPS = {
 }
 
 
-def evaluate(formula: "Any", sizes: "Mapping[str, int]") -> int:
+def evaluate(formula: Any, sizes: Mapping[str, int]) -> int:
     """The value of a formula: a number, a symbol, or `[op, left, right]` with `+ - * // %`.
 
     Raises RunError E0501 for what is not a formula and E0505 for a division by zero.
@@ -65,7 +67,7 @@ def evaluate(formula: "Any", sizes: "Mapping[str, int]") -> int:
     raise RunError("E0501", f"{formula!r} is not a size")
 
 
-def size(formula: "Any", sizes: "Mapping[str, int]") -> int:
+def size(formula: Any, sizes: Mapping[str, int]) -> int:
     """A formula whose value must be a possible size. Raises RunError E0505."""
     value = evaluate(formula, sizes)
     if not 0 <= value <= MAX_BYTES:
@@ -73,7 +75,7 @@ def size(formula: "Any", sizes: "Mapping[str, int]") -> int:
     return value
 
 
-def numel(shape: "Any", sizes: "Mapping[str, int]") -> int:
+def numel(shape: Any, sizes: Mapping[str, int]) -> int:
     """The number of elements of a shape of formulas."""
     total = 1
     for formula in shape:
@@ -83,7 +85,7 @@ def numel(shape: "Any", sizes: "Mapping[str, int]") -> int:
     return total
 
 
-# ---- shape of the manifest --------------------------------------------------------------------------
+# ---- shape of the manifest ----------------------------------------------------------------------
 
 _FORMULA = ("formula",)
 _SHAPE = [_FORMULA]
@@ -119,7 +121,7 @@ _MANIFEST = {
 }
 
 
-def validate(manifest: "dict[str, Any]") -> None:
+def validate(manifest: dict[str, Any]) -> None:
     """Check that a manifest has every part this contract names. Raises RunError E0501."""
     _validate(manifest, _MANIFEST, "tlc.json", 0)
     for name, entry in manifest["entries"].items():
@@ -130,7 +132,7 @@ def validate(manifest: "dict[str, Any]") -> None:
                 _validate_launch(step, manifest, name)
 
 
-def _validate(value: "Any", schema: "Any", where: str, depth: int) -> None:
+def _validate(value: Any, schema: Any, where: str, depth: int) -> None:
     if schema == _FORMULA:
         _validate_formula(value, where, 0)
     elif isinstance(schema, tuple):
@@ -154,7 +156,7 @@ def _validate(value: "Any", schema: "Any", where: str, depth: int) -> None:
         raise _damaged(f"{where} is out of range")
 
 
-def _validate_formula(value: "Any", where: str, depth: int) -> None:
+def _validate_formula(value: Any, where: str, depth: int) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if whole or isinstance(value, str):
         return
@@ -166,7 +168,7 @@ def _validate_formula(value: "Any", where: str, depth: int) -> None:
         _validate_formula(part, where, depth + 1)
 
 
-def _validate_launch(step: "list[Any]", manifest: "dict[str, Any]", entry: str) -> None:
+def _validate_launch(step: list[Any], manifest: dict[str, Any], entry: str) -> None:
     _, variants, buffers = step
     if not isinstance(variants, dict) or not isinstance(buffers, list):
         raise _damaged(f"entry {entry} has a malformed launch")
@@ -180,7 +182,9 @@ def _validate_launch(step: "list[Any]", manifest: "dict[str, Any]", entry: str) 
             guard, kernel, groups, dims = choice
             if not isinstance(kernel, int) or not 0 <= kernel < len(kernels):
                 raise _damaged(f"entry {entry} launches an unknown kernel")
-            if not isinstance(dims, list) or not (guard is None or (isinstance(guard, list) and len(guard) == 2)):
+            if not isinstance(dims, list) or not (
+                guard is None or (isinstance(guard, list) and len(guard) == 2)
+            ):
                 raise _damaged(f"entry {entry} has a malformed launch")
             for formula in [groups, *dims, *(guard or [])]:
                 _validate_formula(formula, f"entry {entry}", 0)

@@ -1,9 +1,11 @@
 """An artifact, on disk or just built, to a program that is ready to be called."""
 
+from __future__ import annotations
+
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Program
-from tlc.runtime.weights import Weights
+from tlc.runtime.weights import Models, Weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
         @property
         def manifest(self) -> dict[str, Any]: ...
         def text(self, name: str) -> str: ...
-        def member(self, name: str) -> "bytes | memoryview": ...
+        def member(self, name: str) -> bytes | memoryview: ...
 
 
-def load(artifact: "Artifact", device: "Device", folders: "list[str]") -> Program:
+def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
     """A program on a device; `folders` are where relative paths of models are looked for.
 
     Raises RunError: E0501 for a damaged artifact, E0506 on an older macOS, and what the device and
@@ -30,12 +32,13 @@ def load(artifact: "Artifact", device: "Device", folders: "list[str]") -> Progra
     validate(manifest)
     if device.profile == "apple":
         check_macos(manifest["macos"], running_macos())
-    weights = Weights(manifest["models"], manifest["weights"], folders, device)
+    models = Models(manifest["models"], folders)
+    weights = Weights(models, manifest["weights"], device)
     constants = artifact.member("constants.bin") if manifest["constants"] else b""
     return Program(manifest, artifact.text, memoryview(constants), weights, device)
 
 
-def running_macos() -> "str | None":
+def running_macos() -> str | None:
     """The version of the macOS this runs on; None elsewhere."""
     import sys
 
@@ -46,7 +49,7 @@ def running_macos() -> "str | None":
     return platform.mac_ver()[0] or None
 
 
-def check_macos(needed: str, running: "str | None") -> None:
+def check_macos(needed: str, running: str | None) -> None:
     """Raises RunError E0506 when the kernels need a newer macOS than the one that runs."""
     if running is None:
         return

@@ -1,12 +1,14 @@
-"""A verified artifact and a device to something that runs: memory is bound, launches are prepared.
+"""A verified artifact and a device to something that runs: memory bound, launches prepared.
 
-A call binds the symbols of its arguments. For each set of sizes the steps are prepared once: launches
-that follow one another are one batch, which the device takes in one call.
+A call binds the symbols of its arguments. For each set of sizes the steps are prepared once:
+launches that follow one another are one batch, which the device takes in one call.
 """
 
+from __future__ import annotations
+
+from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size
-from tlc.runtime.devices import Kernel, Launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ class Program:
 
     def __init__(
         self,
-        manifest: "dict[str, Any]",
-        text: "Callable[[str], str]",
+        manifest: dict[str, Any],
+        text: Callable[[str], str],
         constants: memoryview,
-        weights: "Weights",
-        device: "Device",
+        weights: Weights,
+        device: Device,
     ) -> None:
         """`text` gives a member of the artifact by name. Raises RunError E0502, E0701, E0703."""
         profile = manifest["profiles"].get(device.profile)
@@ -52,19 +54,21 @@ class Program:
             name: Entry(self, name, entry, constants) for name, entry in manifest["entries"].items()
         }
 
-    def entry(self, name: str) -> "Entry":
+    def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503 with the names there are."""
         if name not in self.entries:
-            raise RunError("E0503", f"no entry is called `{name}`", f"there are {', '.join(self.entries)}")
+            raise RunError(
+                "E0503", f"no entry is called `{name}`", f"there are {', '.join(self.entries)}"
+            )
         return self.entries[name]
 
     def call(
         self,
-        entry: "Entry",
-        args: "Sequence[Any]",
-        write: "Callable[[str], object]",
+        entry: Entry,
+        args: Sequence[Any],
+        write: Callable[[str], object],
         full: bool = False,
-    ) -> "list[tuple[memoryview, str, tuple[int, ...]]]":
+    ) -> list[tuple[memoryview, str, tuple[int, ...]]]:
         """Run an entry on dense buffers that have a `shape`; bytes, dtype and shape of its results.
 
         The bytes are valid until the next call. Raises RunError E0504 and E0505.
@@ -80,14 +84,14 @@ class Program:
             for buffer, dtype, shape in bound.results
         ]
 
-    def constant(self, at: int, data: memoryview) -> "Buffer":
+    def constant(self, at: int, data: memoryview) -> Buffer:
         """A constant of the artifact on the device."""
         if at not in self._constants:
             offset, nbytes = self._places[at]
             self._constants[at] = self.device.constant(data[offset : offset + nbytes])
         return self._constants[at]
 
-    def batch(self, launches: "list[Launch]") -> "Batch":
+    def batch(self, launches: list[Launch]) -> Batch:
         return self.device.batch(self._library, launches)
 
     def kernel(self, at: int) -> Kernel:
@@ -100,18 +104,19 @@ class Entry:
     __slots__ = ("_bound", "_constants", "_kept", "_record", "name", "params", "program", "results")
 
     def __init__(
-        self, program: Program, name: str, record: "dict[str, Any]", constants: memoryview
+        self, program: Program, name: str, record: dict[str, Any], constants: memoryview
     ) -> None:
         self.program, self.name, self._record, self._constants = program, name, record, constants
         self.params, self.results = record["params"], record["results"]
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._kept: list[Buffer] | None = None
 
-    def sizes(self, shapes: "Sequence[tuple[int, ...]]") -> "dict[str, int]":
+    def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
         """The symbols that argument shapes give. Raises RunError E0504 where they disagree."""
         if len(shapes) != len(self.params):
             raise RunError(
-                "E0504", f"`{self.name}` takes {len(self.params)} arguments, and {len(shapes)} are given"
+                "E0504",
+                f"`{self.name}` takes {len(self.params)} arguments, and {len(shapes)} are given",
             )
         found: dict[str, int] = {}
         givers: dict[str, str] = {}
@@ -141,8 +146,8 @@ class Entry:
                     )
         return found
 
-    def _solved(self, symbol: str, shapes: "Sequence[tuple[int, ...]]") -> int:
-        """The size of a symbol that only stands in a formula, such as `2*N`, which is linear in it."""
+    def _solved(self, symbol: str, shapes: Sequence[tuple[int, ...]]) -> int:
+        """The size of a symbol that only stands in a formula linear in it, such as `2*N`."""
         for param, shape in zip(self.params, shapes, strict=True):
             for formula, length in zip(param["shape"], shape, strict=True):
                 try:
@@ -151,9 +156,11 @@ class Entry:
                     continue
                 if one != zero and (length - zero) % (one - zero) == 0:
                     return (length - zero) // (one - zero)
-        raise RunError("E0504", f"the size `{symbol}` of `{self.name}` does not follow from the arguments")
+        raise RunError(
+            "E0504", f"the size `{symbol}` of `{self.name}` does not follow from the arguments"
+        )
 
-    def bind(self, sizes: "dict[str, int]") -> "Bound":
+    def bind(self, sizes: dict[str, int]) -> Bound:
         """The entry made ready for one set of sizes. Raises RunError E0505."""
         key = tuple(sizes.values())
         bound = self._bound.get(key)
@@ -163,7 +170,7 @@ class Entry:
             bound = self._bound[key] = Bound(self, sizes)
         return bound
 
-    def kept(self) -> "list[Buffer]":
+    def kept(self) -> list[Buffer]:
         """What `once` computes, computed at the first call."""
         if self._kept is None:
             device = self.program.device
@@ -173,7 +180,7 @@ class Entry:
                 device.run(self.program.batch(launches))
         return self._kept
 
-    def buffer(self, name: str, memory: "dict[str, list[Buffer]]") -> "Buffer":
+    def buffer(self, name: str, memory: dict[str, list[Buffer]]) -> Buffer:
         """The memory that a manifest calls `p0`, `w3`, ... Raises RunError E0501."""
         kind, at = name[0], int(name[1:])
         if kind == "w":
@@ -182,11 +189,13 @@ class Entry:
             return self.program.constant(at, self._constants)
         found = self.kept() if kind == "k" else memory.get(kind, [])
         if at >= len(found):
-            raise RunError("E0501", f"the artifact is damaged: entry {self.name} has no memory {name}")
+            raise RunError(
+                "E0501", f"the artifact is damaged: entry {self.name} has no memory {name}"
+            )
         return found[at]
 
     def launch(
-        self, step: "list[Any]", sizes: "dict[str, int]", memory: "dict[str, list[Buffer]]"
+        self, step: list[Any], sizes: dict[str, int], memory: dict[str, list[Buffer]]
     ) -> Launch:
         """A launch for these sizes: the first variant whose guard holds."""
         for guard, kernel, groups, dims in step[1][self.program.device.profile]:
@@ -204,7 +213,7 @@ class Bound:
 
     __slots__ = ("_entry", "_flags", "_sizes", "_steps", "inputs", "results")
 
-    def __init__(self, entry: Entry, sizes: "dict[str, int]") -> None:
+    def __init__(self, entry: Entry, sizes: dict[str, int]) -> None:
         record, device = entry._record, entry.program.device
         for left, right, text, place in record["checks"]:
             a, b = evaluate(left, sizes), evaluate(right, sizes)
@@ -212,7 +221,8 @@ class Bound:
                 raise RunError("E0505", f"{place}: {text}: {a} and {b} differ")
         self._entry, self._sizes = entry, sizes
         self.inputs = [
-            device.buffer(numel(p["shape"], sizes) * DTYPE_BYTES[p["dtype"]]) for p in record["params"]
+            device.buffer(numel(p["shape"], sizes) * DTYPE_BYTES[p["dtype"]])
+            for p in record["params"]
         ]
         self._flags = [device.buffer(4) for _ in record["flags"]]
         slots = [device.buffer(max(size(f, sizes) for f in s)) for s in record["slots"]]
@@ -237,15 +247,15 @@ class Bound:
             for r in record["results"]
         ]
 
-    def _flush(self, launches: "list[Launch]") -> None:
+    def _flush(self, launches: list[Launch]) -> None:
         if launches:
             self._steps.append(self._entry.program.batch(launches[:]))
             launches.clear()
 
-    def _host_step(self, step: "list[Any]", memory: "dict[str, list[Buffer]]") -> "tuple[Any, ...]":
+    def _host_step(self, step: list[Any], memory: dict[str, list[Buffer]]) -> tuple[Any, ...]:
         entry, sizes = self._entry, self._sizes
 
-        def tensor(name: str, dtype: str, shape: "list[Any]") -> "tuple[Any, ...]":
+        def tensor(name: str, dtype: str, shape: list[Any]) -> tuple[Any, ...]:
             return entry.buffer(name, memory), dtype, tuple(size(f, sizes) for f in shape)
 
         match step[0]:
@@ -259,7 +269,7 @@ class Bound:
                 return ("save", tensor(*step[1:4]), step[4], step[5])
         return tuple(step)
 
-    def run(self, host: "Host") -> None:
+    def run(self, host: Host) -> None:
         """All steps in order; inputs are written before, results are read after.
 
         Raises RunError E0505 when a kernel has raised a flag.
@@ -287,10 +297,10 @@ class Host:
 
     __slots__ = ("_full", "_write")
 
-    def __init__(self, write: "Callable[[str], object]", full: bool = False) -> None:
+    def __init__(self, write: Callable[[str], object], full: bool = False) -> None:
         self._write, self._full = write, full
 
-    def step(self, step: "tuple[Any, ...]", device: "Device", weights: "Weights") -> None:
+    def step(self, step: tuple[Any, ...], device: Device, weights: Weights) -> None:
         match step[0]:
             case "print":
                 values = [self._shown(device, *value) for value in step[2]]
@@ -305,9 +315,9 @@ class Host:
             case "save_model":
                 from tlc.runtime.save import save_model_file
 
-                save_model_file(weights.model(step[1]), step[2], step[3])
+                save_model_file(weights.models.file(step[1]), step[2], step[3])
 
-    def _shown(self, device: "Device", buffer: "Buffer", dtype: str, shape: "tuple[int, ...]") -> str:
+    def _shown(self, device: Device, buffer: Buffer, dtype: str, shape: tuple[int, ...]) -> str:
         from tlc.runtime.text import format_tensor
 
         nbytes = numel(shape, {}) * DTYPE_BYTES[dtype]

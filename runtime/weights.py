@@ -1,4 +1,6 @@
-"""Model files to device memory: tensors as the kernels read them, mapped where the bytes are right."""
+"""Model files to device memory: tensors as kernels read them, mapped where the bytes are right."""
+
+from __future__ import annotations
 
 import os
 
@@ -12,26 +14,24 @@ if TYPE_CHECKING:
     from tlc.runtime.model_file import ModelFile
 
 
-class Weights:
-    """The weights of one artifact; files are opened and tensors loaded when they are first needed."""
+class Models:
+    """The model files of one artifact, opened when they are first needed."""
 
-    __slots__ = ("_buffers", "_device", "_files", "_folders", "_models", "_table")
+    __slots__ = ("_files", "_folders", "_records")
 
-    def __init__(
-        self, models: "list[dict[str, Any]]", table: "list[dict[str, Any]]", folders: "list[str]", device: "Device"
-    ) -> None:
-        self._models, self._table, self._folders, self._device = models, table, folders, device
+    def __init__(self, records: list[dict[str, Any]], folders: list[str]) -> None:
+        """`folders` are where relative paths are looked for, in order."""
+        self._records, self._folders = records, folders
         self._files: dict[int, ModelFile] = {}
-        self._buffers: dict[int, Buffer] = {}
 
-    def model(self, index: int) -> "ModelFile":
-        """The open model file. Raises RunError E0601, and E0605 when it is not the one built with."""
+    def file(self, index: int) -> ModelFile:
+        """An open model file. Raises RunError E0601; E0605 when it is not the one built with."""
         if index not in self._files:
             from tlc.runtime.model_file import open_model
 
-            if index >= len(self._models):
+            if index >= len(self._records):
                 raise RunError("E0501", f"the artifact has no model {index}")
-            record = self._models[index]
+            record = self._records[index]
             file = open_model(find(record["path"], self._folders))
             if file.fingerprint != record["fingerprint"]:
                 raise RunError(
@@ -43,13 +43,23 @@ class Weights:
             self._files[index] = file
         return self._files[index]
 
-    def buffer(self, index: int) -> "Buffer":
+
+class Weights:
+    """The weights of one artifact on a device, loaded when they are first needed."""
+
+    __slots__ = ("_buffers", "_device", "_table", "models")
+
+    def __init__(self, models: Models, table: list[dict[str, Any]], device: Device) -> None:
+        self.models, self._table, self._device = models, table, device
+        self._buffers: dict[int, Buffer] = {}
+
+    def buffer(self, index: int) -> Buffer:
         """A tensor on the device: the file's own bytes, or its numbers converted."""
         if index not in self._buffers:
             if index >= len(self._table):
                 raise RunError("E0501", f"the artifact has no weight {index}")
             record = self._table[index]
-            file = self.model(record["model"])
+            file = self.models.file(record["model"])
             from tlc.runtime.model_file import tensor
 
             entry = tensor(file, record["tensor"])
@@ -64,7 +74,7 @@ class Weights:
         return self._buffers[index]
 
 
-def find(path: str, folders: "list[str]") -> str:
+def find(path: str, folders: list[str]) -> str:
     """The first place a relative path exists in; the path itself when there is none."""
     if os.path.isabs(path):
         return path

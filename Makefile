@@ -1,0 +1,57 @@
+# `make demo` and `make test` set up what they need in .venv and nowhere else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := tlc frontend ir codegen runtime tests benchmarks
+
+.PHONY: help setup demo test lint format types unit fuzz golden docs bench wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/ready ## make .venv with everything a developer needs
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]' \
+		'hypothesis>=6.100' 'mypy>=1.13' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.8' 'setuptools>=80'
+	@touch $@
+
+demo: $(VENV)/ready ## build the example to an artifact, run it, show what is in it
+	$(BIN)/tlc build examples/linear.tl -o $(VENV)/linear.metallib
+	$(BIN)/tlc run $(VENV)/linear.metallib
+	$(BIN)/tlc inspect $(VENV)/linear.metallib
+
+test: lint types unit ## everything that CI runs
+
+lint: $(VENV)/ready ## style
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+format: $(VENV)/ready ## rewrite to the style
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+types: $(VENV)/ready ## types of the package
+	$(BIN)/mypy
+
+unit: $(VENV)/ready ## the tests
+	$(BIN)/python -m pytest --numprocesses auto --quiet
+
+fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
+	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet
+
+golden: $(VENV)/ready ## accept the present output as expected output; read the diff
+	$(BIN)/python -m pytest --quiet --update-golden
+
+docs: $(VENV)/ready ## write docs/ops.md and docs/errors.md from the code
+	$(BIN)/python -m tlc.docs docs
+
+bench: $(VENV)/ready ## time start-up, builds and kernels
+	$(BIN)/python -m benchmarks
+
+wheel: $(VENV)/ready ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) dist build *.egg-info

@@ -1,0 +1,19 @@
+"""Runs the measurements and prints one table: `python -m benchmarks [process|kernels]`."""
+
+import os
+import sys
+
+from benchmarks import kernels, process
+
+SUITES = {"process": process.table, "kernels": kernels.table}
+
+
+def main(names: list[str]) -> None:
+    """Print the tables of the named suites, or of all."""
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    for name in names or SUITES:
+        print("\n".join(["", name, *SUITES[name]()]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,170 @@
+"""The Python interface: compile, load, call, and what it says when an argument does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tlc
+from tlc import driver
+
+PROGRAM = """
+let w = tensor([[1.0, 2.0], [3.0, 4.0]])
+fn forward(x: float16[N, 2]) -> float16[N, 2] { x @ w }
+fn both(x: float16[N, M], y: float16[M, N]) { (x + y.T, sum(x)) }
+fn pick(table: float16[V, D], ids: int[N]) -> float16[N, D] { table[ids, :] }
+fn wide(x: float32[N]) -> float32[N] { x * 0.1 }
+fn unchanged(x: float16[N, M]) -> float16[N, M] { x }
+fn flipped(x: float16[N, M]) -> float16[M, N] { x.T }
+fn positive(x: float16[N]) { x > 0.0 }
+fn helper(x: Tensor) { x }
+"""
+
+
+@pytest.fixture(scope="module", params=["cpu", "reference"])
+def model(request: pytest.FixtureRequest) -> tlc.Model:
+
+    return tlc.compile("model.tl", text=PROGRAM, device=request.param)
+
+
+def test_entries_show_their_signatures(model: tlc.Model) -> None:
+    assert model.entries == {
+        "main": "main()",
+        "forward": "forward(x: f16[N, 2]) -> f16[N, 2]",
+        "both": "both(x: f16[N, M], y: f16[M, N]) -> f16[N, M], f16[]",
+        "pick": "pick(table: f16[V, D], ids: i32[N]) -> f16[N, D]",
+        "wide": "wide(x: f32[N]) -> f32[N]",
+        "unchanged": "unchanged(x: f16[N, M]) -> f16[N, M]",
+        "flipped": "flipped(x: f16[N, M]) -> f16[M, N]",
+        "positive": "positive(x: f16[N]) -> bool[N]",
+    }
+    assert "forward" in dir(model)
+    assert model.device in repr(model)
+
+
+def test_an_entry_takes_and_returns_arrays(model: tlc.Model) -> None:
+    x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    y = model.forward(x)
+    assert y.dtype == np.float16
+    np.testing.assert_array_equal(y, x @ [[1, 2], [3, 4]])
+    first = y.copy()
+    model.forward(np.zeros((5, 2), np.float16))
+    np.testing.assert_array_equal(y, first, "a result must not change with the next call")
+
+
+def test_sizes_change_from_call_to_call(model: tlc.Model) -> None:
+    for n in (1, 5, 0, 2, 33):
+        assert model.forward(np.ones((n, 2), np.float32)).shape == (n, 2)
+
+
+def test_several_results_are_a_tuple(model: tlc.Model) -> None:
+    x = np.arange(6, dtype=np.float16).reshape(2, 3)
+    total, whole = model.both(x, x.T)
+    np.testing.assert_array_equal(total, 2 * x)
+    assert whole.shape == ()
+    assert whole == 15
+
+
+def test_lists_indices_masks_and_float32(model: tlc.Model) -> None:
+    assert model.pick([[1, 2], [3, 4]], [1, 0, 1]).tolist() == [[3, 4], [1, 2], [3, 4]]
+    assert model.pick([[1, 2], [3, 4]], [-1]).tolist() == [[3, 4]]
+    assert model.positive([1.0, -1.0, 0.0]).tolist() == [True, False, False]
+    np.testing.assert_array_equal(
+        model.wide(np.array([1, 3], np.float32)), np.array([1, 3], np.float32) * np.float32(0.1)
+    )
+
+
+def test_arrays_of_any_layout(model: tlc.Model) -> None:
+    x = np.arange(12, dtype=np.float64).reshape(3, 4).T[::2]
+    np.testing.assert_array_equal(model.unchanged(x), x)
+    np.testing.assert_array_equal(model.flipped(x), x.T)
+
+
+class Exporter:
+    """Another library's array, seen through DLPack alone."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def __dlpack__(self, **options: object) -> object:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> object:
+        return self._array.__dlpack_device__()
+
+
+def test_anything_with_dlpack(model: tlc.Model) -> None:
+    x = np.ones((2, 2), np.float16)
+    np.testing.assert_array_equal(model.unchanged(Exporter(x)), x)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("forward", (np.ones((2, 3)),), "dimension 1 of `x` of `forward` must be 2, and is 3"),
+        ("forward", (np.ones(2),), "`x` of `forward` has rank 2, and the argument has shape [2]"),
+        ("forward", (), "`forward` takes 1 arguments, and 0 are given"),
+        (
+            "both",
+            (np.ones((2, 3)), np.ones((2, 3))),
+            "dimension 0 of `y` of `both` must be 3 (`M`, from `x`), and is 2",
+        ),
+        (
+            "forward",
+            (np.ones((2, 2), int),),
+            "`x` of `forward` is float16, and the argument is int64",
+        ),
+        ("pick", ([[1.0]], [0.5]), "`ids` of `pick` is int, and the argument is float64"),
+        ("pick", ([[1.0]], [2**40]), "does not fit int"),
+        ("forward", ([[1e6, 0]],), "1000000.0 at [0, 0] does not fit float16"),
+    ],
+)
+def test_an_argument_that_does_not_fit(
+    model: tlc.Model, name: str, args: tuple[object, ...], message: str
+) -> None:
+    with pytest.raises(tlc.RunError) as problem:
+        getattr(model, name)(*args)
+    assert problem.value.code == "E0504"
+    assert message in str(problem.value)
+
+
+def test_an_index_beyond_the_table_is_an_error(model: tlc.Model) -> None:
+    for ids in ([2], [0, -3]):
+        with pytest.raises(tlc.RunError) as problem:
+            model.pick([[1.0], [2.0]], ids)
+        assert problem.value.code == "E0505"
+    assert model.pick([[1.0], [2.0]], [1]).tolist() == [[2.0]], "the next call is clean"
+
+
+def test_unknown_entries(model: tlc.Model) -> None:
+    with pytest.raises(AttributeError, match="no entry is called 'backward'"):
+        _ = model.backward
+    with pytest.raises(tlc.RunError) as problem:
+        model.run("backward")
+    assert problem.value.code == "E0503"
+
+
+def test_a_program_with_errors_raises_them_all() -> None:
+    with pytest.raises(tlc.CompileError) as problem:
+        tlc.compile("bad.tl", text="print(a)\nprint(b)\n")
+    assert [d.code for d in problem.value.diagnostics] == ["E0201", "E0201"]
+    assert "unknown name `a`" in str(problem.value)
+
+
+def test_loading_gives_what_compiling_gives(tmp_path: Path, model: tlc.Model) -> None:
+
+    path = tmp_path / "model.metallib"
+    driver.write(driver.build("model.tl", text=PROGRAM), str(path))
+    loaded = tlc.load(path, device=model.device)
+    assert loaded.entries == model.entries
+    x = np.random.default_rng(0).standard_normal((7, 2))
+    np.testing.assert_array_equal(loaded.forward(x), model.forward(x))
+
+
+def test_equal_sources_build_equal_bytes(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.metallib", tmp_path / "b.metallib"]
+    for path in paths:
+        driver.write(
+            driver.build("model.tl", text=PROGRAM.splitlines()[1] + "\nprint(w)\n"), str(path)
+        )
+    assert paths[0].read_bytes() == paths[1].read_bytes()

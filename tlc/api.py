@@ -1,0 +1,94 @@
+"""The Python interface: `tlc.compile("a.tl")`, `tlc.load("a.metallib")`, entries as methods."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tlc.arrays import call
+from tlc.runtime.errors import RunError
+
+
+class Model:
+    """A compiled program on a device; each entry is a method: `model.forward(x, w, b)`.
+
+    Arguments are numpy arrays, anything with `__array__` or DLPack, or nested lists; their shapes
+    are checked against the signature. An entry returns a numpy array, a tuple of them for several
+    results, or None.
+    """
+
+    def __init__(self, program: Any, device: str) -> None:
+        self._program = program
+        self.device = device
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """The entries by name, each with its signature."""
+        return {name: _signature(entry) for name, entry in self._program.entries.items()}
+
+    def run(self, name: str, *args: Any) -> Any:
+        """Call an entry by name. Raises RunError E0503, E0504, E0505."""
+        results = call(self._program, self._program.entry(name), args, sys.stdout.write)
+        return None if not results else results[0] if len(results) == 1 else tuple(results)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self._program.entries:
+            raise AttributeError(
+                f"no entry is called {name!r}; there are {', '.join(self._program.entries)}"
+            )
+        return lambda *args: self.run(name, *args)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._program.entries]
+
+    def __repr__(self) -> str:
+        return f"<tlc.Model on {self.device}: {', '.join(self.entries.values())}>"
+
+
+def _signature(entry: Any) -> str:
+    def type(record: dict[str, Any]) -> str:
+        return f"{record['dtype']}[{', '.join(map(_size, record['shape']))}]"
+
+    params = ", ".join(f"{p['name']}: {type(p)}" for p in entry.params)
+    results = ", ".join(map(type, entry.results))
+    return f"{entry.name}({params})" + (f" -> {results}" if results else "")
+
+
+def _size(formula: Any) -> str:
+    if isinstance(formula, list):
+        op, left, right = formula
+        return f"{_size(left)}{op}{_size(right)}"
+    return str(formula)
+
+
+def compile(
+    source: str | os.PathLike[str], *, text: str | None = None, device: str = "auto"
+) -> Model:
+    """Compile a `.tl` file (or `text`, under the file's name) for a device.
+
+    Raises CompileError with every diagnostic, and RunError when the device is not there.
+    """
+    from tlc import driver
+
+    path = os.fspath(source)
+    built = driver.build(path, text=text)
+    return _open(built, device, path)
+
+
+def load(artifact: str | os.PathLike[str], *, device: str = "auto") -> Model:
+    """Open an artifact that `tlc build` wrote. Raises RunError."""
+    from tlc.runtime.artifact import read_artifact
+
+    path = os.fspath(artifact)
+    return _open(read_artifact(path), device, path)
+
+
+def _open(artifact: Any, device: str, path: str) -> Model:
+    from tlc.runner import _program
+
+    folders = [os.path.dirname(os.path.abspath(path)), os.getcwd()]
+    return Model(*_program(artifact, device, folders))
+
+
+__all__ = ["Model", "RunError", "compile", "load"]

@@ -1,0 +1,69 @@
+"""Where numpy arrays cross into a program and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlc.runtime.errors import RunError
+
+NUMPY = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
+_SPELLED = {"f16": "float16", "f32": "float32", "i32": "int", "bool": "bool"}
+
+
+def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, Any]:
+    """An argument as a dense array of the parameter's dtype.
+
+    Anything with `__array__` or DLPack, or nested lists. Floats of another width are rounded; a
+    finite number that float16 cannot hold, integers for floats and floats for integers are errors
+    (E0504).
+    """
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        value = np.from_dlpack(value)
+    array = np.asarray(value)
+    wanted = np.dtype(NUMPY[param["dtype"]])
+    where = f"`{param['name']}` of `{entry}`"
+    if array.dtype.name == "bfloat16" and wanted.kind == "f":
+        array = array.astype(np.float32)
+    listed = not hasattr(value, "dtype")  # numbers of a list have no width of their own
+    same_kind = array.dtype.kind == wanted.kind or (
+        wanted.kind == "f" and listed and array.dtype.kind in "iu"
+    )
+    if not same_kind:
+        raise RunError(
+            "E0504",
+            f"{where} is {_SPELLED[param['dtype']]}, and the argument is {array.dtype}",
+            "convert it first, as with `.astype`",
+        )
+    if array.dtype != wanted:
+        with np.errstate(over="ignore"):
+            stored = array.astype(wanted)
+        beyond = np.isinf(stored) & np.isfinite(array)
+        lost = beyond if wanted.kind == "f" else stored != array
+        if lost.any():
+            at = tuple(int(i) for i in np.argwhere(lost)[0])
+            raise RunError(
+                "E0504",
+                f"{where}: {array[at]} at {list(at)} does not fit {_SPELLED[param['dtype']]}",
+            )
+        array = stored
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def call(
+    program: Any,
+    entry: Any,
+    args: Sequence[Any],
+    write: Callable[[str], object],
+    full: bool = False,
+) -> list[np.ndarray[Any, Any]]:
+    """The results of an entry, as new arrays. Raises RunError E0504, E0505."""
+    if len(args) != len(entry.params):
+        entry.sizes([()] * len(args))
+    arrays = [as_array(a, p, entry.name) for a, p in zip(args, entry.params, strict=True)]
+    return [
+        np.frombuffer(data, NUMPY[dtype]).reshape(shape).copy()
+        for data, dtype, shape in program.call(entry, arrays, write, full)
+    ]

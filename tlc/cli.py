@@ -1,0 +1,181 @@
+"""The command line: reads arguments, calls the stage that does the work, shows what went wrong.
+
+Exit codes: 0 fine, 1 the program or model is wrong, 2 the command line is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tlc.options import Help, UsageError, parse
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from tlc.frontend.diagnostics import Diagnostic
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        command, argument, options = parse(argv)
+    except Help as text:
+        print(text)
+        return 0
+    except UsageError as problem:
+        print(f"tlc: {problem}", file=sys.stderr)
+        return 2
+    try:
+        return COMMANDS[command](argument, options)
+    except RunError as problem:
+        _show_run_error(problem, options)
+    except BrokenPipeError:
+        # the reader of our output is gone; nothing can be told to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    except Exception as problem:
+        if not _show_compile_error(problem, options):
+            raise
+    return 1
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+def _build(path: str, options: dict[str, Any]) -> int:
+    from tlc import driver
+
+    built = driver.build(
+        path,
+        emit=options["emit"],
+        profile=options["profile"],
+        dump_after=tuple(options["dump-after"]),
+        verify=bool(options["verify"]),
+        min_macos=options["min-macos"],
+        timings=_timings(options),
+    )
+    show_diagnostics(built.warnings, options)
+    if built.shown is not None:
+        sys.stdout.write(built.shown)
+        return 0
+    output = options["output"] or os.path.splitext(path)[0] + ".metallib"
+    driver.write(built, output)
+    return 0
+
+
+def _run(path: str, options: dict[str, Any]) -> int:
+    from tlc import runner
+
+    return runner.run(
+        path, options, _timings(options), lambda found: show_diagnostics(found, options)
+    )
+
+
+def _check(path: str, options: dict[str, Any]) -> int:
+    from tlc import driver
+
+    built = driver.build(path, emit="ir", verify=True, timings=_timings(options))
+    show_diagnostics(built.warnings, options)
+    return 0
+
+
+def _inspect(path: str, options: dict[str, Any]) -> int:
+    from tlc.inspect import inspect
+
+    print(inspect(path, as_json=bool(options["json"]), kernel=options["kernel"]))
+    return 0
+
+
+def _explain(code: str, options: dict[str, Any]) -> int:
+    from tlc.explain import explain
+
+    text = explain(code)
+    if text is None:
+        print(f"tlc: no error has the code `{code}`", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def _doctor(_: str, options: dict[str, Any]) -> int:
+    from tlc.doctor import report
+
+    print(report())
+    return 0
+
+
+COMMANDS = {
+    "build": _build,
+    "run": _run,
+    "check": _check,
+    "inspect": _inspect,
+    "explain": _explain,
+    "doctor": _doctor,
+}
+
+
+def _timings(options: dict[str, Any]) -> Any:
+    """What stages report their seconds to; None when nobody asks."""
+    if not options["timings"]:
+        return None
+    return lambda stage, seconds: print(f"{stage:12} {seconds * 1e3:9.2f} ms", file=sys.stderr)
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+def _color(options: dict[str, Any]) -> bool:
+    when = options["color"]
+    if when == "auto":
+        return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return bool(when == "always")
+
+
+def show_diagnostics(found: Iterable[Diagnostic], options: dict[str, Any]) -> None:
+    """Write diagnostics to stderr, as text or as one JSON object to a line."""
+    found = list(found)
+    if not found:
+        return
+    from tlc.frontend.diagnostics import render_json, render_text
+
+    if options["error-format"] == "json":
+        import json
+
+        for diagnostic in found:
+            print(json.dumps(render_json(diagnostic)), file=sys.stderr)
+        return
+    texts = [render_text(d, color=_color(options)) for d in found]
+    print("\n\n".join(texts), file=sys.stderr)
+    errors = sum(d.severity == "error" for d in found)
+    if errors > 1:
+        print(f"\n{errors} errors", file=sys.stderr)
+
+
+def _show_run_error(problem: RunError, options: dict[str, Any]) -> None:
+    if options["error-format"] == "json":
+        import json
+
+        data = {"severity": "error", "code": problem.code, "message": problem.message}
+        print(
+            json.dumps({**data, "place": None, "others": [], "hint": problem.hint}), file=sys.stderr
+        )
+    else:
+        print(problem, file=sys.stderr)
+
+
+def _show_compile_error(problem: Exception, options: dict[str, Any]) -> bool:
+    """Show what a compiler stage raised; False for what is not its own kind of error."""
+    from tlc.frontend.diagnostics import CompileError, InternalError
+
+    if isinstance(problem, CompileError):
+        show_diagnostics(problem.diagnostics, options)
+    elif isinstance(problem, InternalError):
+        print(problem, file=sys.stderr)
+    else:
+        return False
+    return True

@@ -1,0 +1,265 @@
+"""The whole flow, from the text of a program to an artifact: the stages in the order they run.
+
+source ─ tokens ─ syntax tree ─ IR ─ optimised IR ─ plan ─ MSL ─ artifact
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlc import __version__
+from tlc.frontend.diagnostics import CompileError, Diagnostic, error
+from tlc.frontend.source import Source, Span
+from tlc.ir.core import Module
+
+Timings = Callable[[str, float], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A program that was compiled: the artifact's manifest and members, or the text of a stage."""
+
+    warnings: tuple[Diagnostic, ...]
+    shown: str | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    members: dict[str, bytes] = field(default_factory=dict)
+
+    def member(self, name: str) -> bytes:
+        return self.members[name]
+
+    def text(self, name: str) -> str:
+        return self.members[name].decode()
+
+
+@dataclass(slots=True)
+class _Flow:
+    """One compilation: its warnings, its clock, the texts that were asked for on the way."""
+
+    timings: Timings
+    warnings: list[Diagnostic] = field(default_factory=list)
+    dumped: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.timings is not None:
+            self.timings(name, time.perf_counter() - start)
+
+
+def build(
+    path: str,
+    *,
+    text: str | None = None,
+    emit: str | None = None,
+    profile: str = "apple",
+    dump_after: tuple[str, ...] = (),
+    verify: bool = False,
+    min_macos: str | None = None,
+    timings: Timings = None,
+) -> Built:
+    """Compile the program of a file (or `text`, which then only has the file's name).
+
+    Raises CompileError with everything that is wrong with the program.
+    """
+    flow = _Flow(timings)
+    with flow.stage("read"):
+        source = Source(path, read(path) if text is None else text)
+    if emit == "tokens":
+        return Built((), _tokens(source))
+    with flow.stage("parse"):
+        tree = _parse(source, flow)
+    if emit == "ast":
+        from tlc.frontend.dump import dump_tree
+
+        return Built(tuple(flow.warnings), dump_tree(tree))
+    with flow.stage("lower"):
+        from tlc.ir.lower import lower
+        from tlc.ir.verify import verify as verify_ir
+
+        lowered = lower(tree, _model_opener(path))
+        flow.warnings += lowered.warnings
+        if verify:
+            verify_ir(lowered.module)
+    with flow.stage("optimise"):
+        operations = _optimise(lowered.module, flow, dump_after, verify)
+    if emit == "ir" or dump_after:
+        return Built(tuple(flow.warnings), "\n".join(flow.dumped) or _show_ir(lowered.module))
+    with flow.stage("plan"):
+        from tlc.codegen.plan import plan
+        from tlc.codegen.profiles import PROFILES
+
+        planned = plan(lowered.module, list(PROFILES.values()), operations)
+    with flow.stage("render"):
+        from tlc.codegen.kernels import module_text
+
+        name = os.path.basename(path)
+        texts: dict[str, str] = {
+            p.profile.name: module_text(p.kernels, p.profile, name) for p in planned.profiles
+        }
+    if emit == "msl":
+        return Built(tuple(flow.warnings), texts[profile])
+    with flow.stage("pack"):
+        manifest, members = _members(lowered, planned, texts, name, min_macos)
+    if emit == "plan":
+        return Built(tuple(flow.warnings), json.dumps(manifest, indent=1) + "\n")
+    return Built(tuple(flow.warnings), None, manifest, members)
+
+
+def write(built: Built, path: str) -> None:
+    """Write the artifact; an older file of that name is replaced as a whole or not at all."""
+    from tlc.codegen.metallib import write_artifact
+
+    try:
+        write_artifact(path, built.members, os_version=_version(built.manifest["macos"]))
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise error("E0104", f"{path} cannot be written: {reason}") from problem
+
+
+# ---- stages -------------------------------------------------------------------------------------
+
+
+def read(path: str) -> str:
+    """The text of a source file. Raises CompileError E0104."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        text = (
+            f"{path} is not UTF-8 text: byte {problem.start} is {problem.object[problem.start]:#x}"
+        )
+        raise error("E0104", text) from problem
+    except OSError as problem:
+        raise error("E0104", f"{path} cannot be read: {problem.strerror}") from problem
+
+
+def _tokens(source: Source) -> str:
+    from tlc.frontend.dump import dump_tokens
+    from tlc.frontend.parser import tokenize
+
+    tokens, problems = tokenize(source)
+    if problems:
+        raise CompileError(problems)
+    return dump_tokens(tokens)
+
+
+def _parse(source: Source, flow: _Flow) -> Any:
+    from tlc.frontend.parser import parse
+
+    tree, problems = parse(source)
+    if any(d.severity == "error" for d in problems):
+        raise CompileError(problems)
+    flow.warnings += problems
+    return tree
+
+
+def _model_opener(program: str) -> Callable[[str, Span], Any]:
+    """Opens model files for the lowering: beside the program first, then where it is built."""
+    from tlc.ir.lower.values import ModelProblem
+    from tlc.runtime.errors import RunError
+    from tlc.runtime.weights import find
+
+    folders = [os.path.dirname(os.path.abspath(program)), os.getcwd()]
+
+    def open_model(path: str, span: Span) -> Any:
+        from tlc.runtime.model_file import open_model as open_file
+
+        try:
+            return open_file(find(path, folders))
+        except RunError as problem:
+            raise ModelProblem(problem.code, problem.message, problem.hint) from problem
+
+    return open_model
+
+
+def _optimise(
+    module: Module, flow: _Flow, dump_after: tuple[str, ...], verify: bool
+) -> dict[str, int]:
+    """Run the passes; the operations of each entry that fusion finds to merge."""
+    from tlc.codegen.plan import count_operations
+    from tlc.ir.passes import optimise
+
+    operations: dict[str, int] = {}
+
+    def after(name: str, module: Module) -> None:
+        if name != "fuse":
+            operations.update((f.name, count_operations(f)) for f in module.funcs)
+        if name in dump_after or "all" in dump_after:
+            flow.dumped.append(f"// after {name}\n{_show_ir(module)}")
+
+    optimise(module, flow.warnings.append, after, verify)
+    return operations
+
+
+def _show_ir(module: Module) -> str:
+    from tlc.ir.printer import print_module
+
+    return print_module(module)
+
+
+def _members(
+    lowered: Any, planned: Any, texts: dict[str, str], name: str, min_macos: str | None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and all members of the artifact."""
+    from tlc.codegen.metallib import member_digests
+    from tlc.codegen.requirements import macos_of
+    from tlc.runtime.format import FORMAT_VERSION
+
+    kernels = next(p.kernels for p in planned.profiles if p.profile.name == "apple")
+    needed, reason = macos_of(kernels)
+    if min_macos is not None and _version(needed) > _version(min_macos):
+        raise error(
+            "E0506", f"the kernels need macOS {needed}, because of {reason}, and not {min_macos}"
+        )
+    members = {f"{profile}.metal": text.encode() for profile, text in texts.items()}
+    members["program.tlir"] = _show_ir(lowered.module).encode()
+    if planned.constants:
+        members["constants.bin"] = bytes(planned.constants)
+    manifest = {
+        "format": FORMAT_VERSION,
+        "tlc": __version__,
+        "source": name,
+        "macos": needed,
+        "members": member_digests(members),
+        "models": [{"path": m.path, "fingerprint": m.fingerprint} for m in lowered.module.models],
+        "weights": planned.weights,
+        "constants": planned.constant_places,
+        "hints": sorted(lowered.hints),
+        "profiles": {
+            p.profile.name: {
+                "text": f"{p.profile.name}.metal",
+                "kernels": [
+                    {
+                        "name": k.name,
+                        "threads": k.threads,
+                        "bytes": k.threadgroup_bytes,
+                        "source": s,
+                    }
+                    for k, s in zip(p.kernels, p.sources, strict=True)
+                ],
+            }
+            for p in planned.profiles
+        },
+        "entries": planned.entries,
+        "skipped": lowered.skipped,
+    }
+    text = json.dumps(manifest, separators=(",", ":"), sort_keys=True)
+    return manifest, {"tlc.json": text.encode(), **members}
+
+
+def _version(text: str) -> tuple[int, int]:
+    """ "13.0" as (13, 0). Raises CompileError for what is no version."""
+    major, _, minor = text.partition(".")
+    if not (major.isdigit() and (minor or "0").isdigit()):
+        raise error("E0506", f"`{text}` is not a macOS version, such as 14.0")
+    return int(major), int(minor or 0)
+
+
+__all__ = ["Built", "build", "read", "write"]

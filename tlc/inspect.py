@@ -1,0 +1,114 @@
+"""`tlc inspect`: what an artifact holds, for people (text) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tlc.api import _size
+from tlc.runtime.artifact import read_artifact
+from tlc.runtime.errors import RunError
+from tlc.runtime.format import validate
+
+
+def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> str:
+    """A description of an artifact, or the text of one of its kernels.
+
+    Raises RunError E0501, E0502, and E0503 for an unknown kernel.
+    """
+    artifact = read_artifact(path)
+    manifest: dict[str, Any] = artifact.manifest
+    validate(manifest)
+    if kernel is not None:
+        return _kernel(artifact, manifest, kernel)
+    if as_json:
+        return json.dumps(manifest, indent=2, sort_keys=True)
+    return "\n".join(_lines(path, artifact, manifest))
+
+
+def _kernel(artifact: Any, manifest: dict[str, Any], name: str) -> str:
+    """The text of a kernel in every profile that has it, with the comment above it."""
+    found = []
+    names = []
+    for profile, record in manifest["profiles"].items():
+        names += [k["name"] for k in record["kernels"]]
+        if name in names:
+            text = artifact.text(record["text"])
+            found.append(f"// ---- {profile} ----\n{_cut(text, name)}")
+    if not found:
+        raise RunError(
+            "E0503", f"no kernel is called `{name}`", f"there are {', '.join(dict.fromkeys(names))}"
+        )
+    return "\n\n".join(found)
+
+
+def _cut(text: str, name: str) -> str:
+    """From the comment above a kernel to its closing brace at the start of a line."""
+    at = text.index(f"kernel void {name}(")
+    start = text.rfind("\n\n", 0, at) + 2
+    end = text.index("\n}", at) + 2
+    return text[start:end]
+
+
+def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{os.path.basename(path)}: {manifest['source']}, built by tlc {manifest['tlc']},"
+        f" {os.path.getsize(path):,} bytes",
+        f"needs macOS {manifest['macos']} on a Mac; the Metal library part has no compiled"
+        " functions, the kernels are MSL source",
+        "",
+        "entries",
+    ]
+    for name, entry in manifest["entries"].items():
+        lines += _entry(name, entry)
+    for name, reason in manifest["skipped"].items():
+        lines.append(f"  {name}: no entry, because {reason}")
+    for profile, record in manifest["profiles"].items():
+        lines += ["", f"kernels of the {profile} profile"]
+        for k in record["kernels"]:
+            memory = f", {k['bytes']:,} bytes of threadgroup memory" if k["bytes"] else ""
+            threads = "1 thread" if k["threads"] == 1 else f"{k['threads']} threads"
+            lines.append(f"  {k['name']:24} {k['source']}  ({threads}{memory})")
+    if manifest["models"]:
+        lines += ["", "models (by reference)"]
+        lines += [f"  {m['path']}  {m['fingerprint'][:16]}" for m in manifest["models"]]
+    if manifest["weights"]:
+        lines += ["", "weights"]
+        for w in manifest["weights"]:
+            kept = (
+                w["encoding"]
+                if w["stored"] == w["encoding"]
+                else f"{w['encoding']} as {w['stored']}"
+            )
+            lines.append(f"  {w['tensor']:40} {w['shape']}  {kept}")
+    lines += ["", "members"]
+    lines += [f"  {name:20} {len(artifact.member(name)):>9,} bytes" for name in artifact.names]
+    return lines
+
+
+def _entry(name: str, entry: dict[str, Any]) -> list[str]:
+    def type(record: dict[str, Any]) -> str:
+        return f"{record['dtype']}[{', '.join(map(_size, record['shape']))}]"
+
+    params = ", ".join(f"{p['name']}: {type(p)}" for p in entry["params"])
+    results = ", ".join(map(type, entry["results"]))
+    launches = sum(step[0] == "launch" for step in entry["steps"])
+    once = len(entry["once"])
+    lines = [
+        f"  {name}({params})" + (f" -> {results}" if results else ""),
+        f"    {entry['operations']} operations in {launches} launch{'es' if launches != 1 else ''}"
+        + (f", and {once} at the first call only" if once else ""),
+    ]
+    if entry["slots"]:
+        lines.append(f"    arena: {_arena(entry['slots'])}")
+    lines += [f"    checks at run time: {check[2]} ({check[3]})" for check in entry["checks"]]
+    return lines
+
+
+def _arena(slots: list[list[Any]]) -> str:
+    """The memory of an entry: a number where it is one, else the formulas of its slots."""
+    if all(isinstance(size, int) for slot in slots for size in slot):
+        return f"{sum(max(slot) for slot in slots):,} bytes in {len(slots)} slots"
+    shown = [" or ".join(dict.fromkeys(map(_size, slot))) for slot in slots]
+    return f"{len(slots)} slots of {'; '.join(shown)} bytes"

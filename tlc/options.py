@@ -1,0 +1,186 @@
+"""What the command line offers, as one table, and the few lines that read arguments by it.
+
+`tlc run` has to start in milliseconds, and importing argparse alone takes ten; this table also
+writes the help texts.
+"""
+
+from __future__ import annotations
+
+DEVICES = ("auto", "metal", "cpu", "reference")
+STAGES = ("tokens", "ast", "ir", "plan", "msl")
+
+
+class Option:
+    """`--name VALUE`, or a switch when `value` is empty; `choices` limits the value."""
+
+    __slots__ = ("choices", "default", "help", "many", "name", "short", "value")
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        value: str = "",
+        choices: tuple[str, ...] = (),
+        default: str | None = None,
+        short: str = "",
+        many: bool = False,
+    ) -> None:
+        self.name, self.help, self.value, self.choices = name, help, value, choices
+        self.default, self.short, self.many = default, short, many
+
+
+class Command:
+    """A sub-command: its one argument (`FILE`, or empty), a line of help, and its options."""
+
+    __slots__ = ("argument", "help", "name", "options")
+
+    def __init__(self, name: str, argument: str, help: str, options: tuple[Option, ...]) -> None:
+        self.name, self.argument, self.help, self.options = name, argument, help, options
+
+
+_COMMON = (
+    Option("error-format", "how errors are written", "FORMAT", ("text", "json"), "text"),
+    Option("color", "colored messages", "WHEN", ("auto", "always", "never"), "auto"),
+)
+_TIMINGS = Option("timings", "write the time of each stage to stderr")
+_COMPILE = (
+    Option("dump-after", "print the IR behind a pass, or behind `all`", "PASS", many=True),
+    Option("verify", "check the IR behind every pass"),
+    _TIMINGS,
+)
+_RUN = (
+    Option("device", "where to run", "DEVICE", DEVICES, "auto"),
+    Option("entry", "what to run", "NAME", default="main"),
+    Option("input", "an argument of the entry", "NAME=FILE.npy", many=True),
+    Option("output", "write the entry's result to a file", "FILE.npy"),
+    Option("print-full", "print long tensors in full"),
+)
+
+COMMANDS = (
+    Command(
+        "build",
+        "FILE.tl",
+        "compile a program to one artifact",
+        (
+            Option("output", "the artifact", "FILE", short="o"),
+            Option("emit", "print a stage instead of writing the artifact", "STAGE", STAGES),
+            Option("profile", "what --emit msl shows", "NAME", ("apple", "cpu"), "apple"),
+            Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
+            *_COMPILE,
+            *_COMMON,
+        ),
+    ),
+    Command(
+        "run",
+        "FILE",
+        "run an artifact, or build and run a .tl program",
+        (*_RUN, _TIMINGS, *_COMMON),
+    ),
+    Command("check", "FILE.tl", "report what is wrong with a program", (_TIMINGS, *_COMMON)),
+    Command(
+        "inspect",
+        "FILE",
+        "show what is in an artifact",
+        (
+            Option("json", "as JSON"),
+            Option("kernel", "show the text of a kernel", "NAME"),
+            *_COMMON,
+        ),
+    ),
+    Command("explain", "CODE", "explain an error code, such as E0301", _COMMON),
+    Command("doctor", "", "show the devices, compilers and caches of this machine", _COMMON),
+)
+
+
+class UsageError(Exception):
+    """The command line is not one that tlc understands."""
+
+
+class Help(Exception):
+    """Help was asked for; the text is the argument."""
+
+
+def parse(argv: list[str]) -> tuple[str, str, dict[str, object]]:
+    """The command, its argument and its options by name. Raises UsageError and Help."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        raise Help(overview())
+    if argv[0] in ("-V", "--version"):
+        from tlc import __version__
+
+        raise Help(f"tlc {__version__}")
+    command = next((c for c in COMMANDS if c.name == argv[0]), None)
+    if command is None:
+        raise UsageError(f"no command is called `{argv[0]}`; `tlc --help` lists them")
+    found: dict[str, object] = {o.name: [] if o.many else o.default for o in command.options}
+    arguments: list[str] = []
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("-h", "--help"):
+            raise Help(usage(command))
+        if word.startswith("-") and word != "-":
+            _option(command, word, words, found)
+        else:
+            arguments.append(word)
+    wanted = 1 if command.argument else 0
+    if len(arguments) != wanted:
+        what = command.argument or "no argument"
+        raise UsageError(f"`tlc {command.name}` takes {what}, and {len(arguments)} were given")
+    return command.name, arguments[0] if arguments else "", found
+
+
+def _option(command: Command, word: str, words: object, found: dict[str, object]) -> None:
+    name, has_value, value = word.lstrip("-").partition("=")
+    option = next((o for o in command.options if name in (o.name, o.short or o.name)), None)
+    if option is None:
+        known = ", ".join(f"--{o.name}" for o in command.options)
+        raise UsageError(
+            f"`tlc {command.name}` has no option `{word.partition('=')[0]}`; it has {known}"
+        )
+    if not option.value:
+        if has_value:
+            raise UsageError(f"`--{option.name}` takes no value")
+        found[option.name] = True
+        return
+    if not has_value:
+        value = next(words, "")  # type: ignore[call-overload]
+        if not value:
+            raise UsageError(f"`--{option.name}` needs a value: --{option.name} {option.value}")
+    if option.choices and value not in option.choices:
+        raise UsageError(f"`--{option.name}` is one of {', '.join(option.choices)}, not `{value}`")
+    if option.many:
+        found[option.name] = [*found[option.name], value]  # type: ignore[misc]
+    else:
+        found[option.name] = value
+
+
+def overview() -> str:
+    """The text of `tlc --help`."""
+    lines = [
+        "usage: tlc COMMAND [ARGUMENT] [OPTIONS]",
+        "",
+        "TensorLogic, compiled ahead of time to Metal.",
+        "",
+    ]
+    width = max(len(f"{c.name} {c.argument}") for c in COMMANDS)
+    lines += [f"  {f'{c.name} {c.argument}':{width}}  {c.help}" for c in COMMANDS]
+    return "\n".join([*lines, "", "`tlc COMMAND --help` shows the options of a command."])
+
+
+def usage(command: Command) -> str:
+    """The text of `tlc COMMAND --help`."""
+    lines = [
+        f"usage: tlc {command.name} {command.argument} [OPTIONS]".replace("  ", " "),
+        "",
+        command.help,
+        "",
+    ]
+    heads = [
+        f"{f'-{o.short}, ' if o.short else ''}--{o.name}{f' {o.value}' if o.value else ''}"
+        for o in command.options
+    ]
+    width = max(map(len, heads), default=0)
+    for head, option in zip(heads, command.options, strict=True):
+        choices = f" ({', '.join(option.choices)})" if option.choices else ""
+        again = "; can be repeated" if option.many else ""
+        lines.append(f"  {head:{width}}  {option.help}{choices}{again}")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""`tlc run`: opens or builds a program, picks a device, runs an entry.
+
+An artifact runs without the compiler: nothing of the other stages is imported, nor numpy unless
+arrays are given or asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from tlc.frontend.diagnostics import Diagnostic
+
+
+def run(
+    path: str,
+    options: dict[str, Any],
+    timings: Any,
+    show: Callable[[Iterable[Diagnostic]], None],
+) -> int:
+    """Run an entry of an artifact or program; the exit code."""
+    clock = _Clock(timings)
+    if path.endswith(".tl"):
+        from tlc import driver
+
+        built = driver.build(path, timings=timings)
+        show(built.warnings)
+        artifact: Any = built
+    else:
+        from tlc.runtime.artifact import read_artifact
+
+        artifact = read_artifact(path)
+    clock("open")
+    folders = [os.path.dirname(os.path.abspath(path)), os.getcwd()]
+    program, device = _program(artifact, options["device"], folders)
+    _placement(artifact.manifest, device, options)
+    clock("load")
+    entry = program.entry(options["entry"])
+    if entry.params or options["input"] or options["output"]:
+        _with_arrays(program, entry, options)
+    else:
+        program.call(entry, (), sys.stdout.write, bool(options["print-full"]))
+        if not artifact.manifest["entries"][entry.name]["steps"]:
+            _nothing_to_run(artifact.manifest)
+    sys.stdout.flush()
+    clock("run")
+    return 0
+
+
+class _Clock:
+    """Reports the time since the last report."""
+
+    def __init__(self, timings: Any) -> None:
+        self._timings, self._last = timings, time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        if self._timings is not None:
+            self._timings(stage, now - self._last)
+        self._last = now
+
+
+def _program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, str]:
+    """The program on a device, and the device's name."""
+    if device == "reference":
+        from tlc.reference import ReferenceProgram
+
+        return ReferenceProgram(artifact, folders), device
+    from tlc.runtime.devices.select import open_device
+    from tlc.runtime.loader import load
+
+    opened = open_device(device)
+    return load(artifact, opened, folders), opened.name
+
+
+def _placement(manifest: dict[str, Any], device: str, options: dict[str, Any]) -> None:
+    """Say once when the program asks for other hardware than it runs on."""
+    kind = {"metal": "gpu", "cpu": "cpu"}.get(device, device)
+    others = [hint for hint in manifest["hints"] if hint != kind]
+    if others:
+        text = f"the program asks for {' and '.join(others)}, and runs on {device}"
+        if options["error-format"] == "json":
+            import json
+
+            data = {"severity": "warning", "code": "W0001", "message": text}
+            text = json.dumps({**data, "place": None, "others": [], "hint": ""})
+        else:
+            text = f"warning[W0001]: {text}"
+        print(text, file=sys.stderr)
+
+
+def _nothing_to_run(manifest: dict[str, Any]) -> None:
+    others = [name for name in manifest["entries"] if name != "main"]
+    if others:
+        print(f"nothing to run: the program only defines {', '.join(others)}", file=sys.stderr)
+
+
+def _with_arrays(program: Any, entry: Any, options: dict[str, Any]) -> None:
+    """Call an entry with arrays from .npy files; print its results, or write one to a file."""
+    import numpy as np
+
+    from tlc.arrays import call
+
+    given: dict[str, Any] = {}
+    for item in options["input"]:
+        name, equals, path = item.partition("=")
+        if not equals:
+            raise RunError("E0504", f"`--input {item}` is not NAME=FILE.npy")
+        try:
+            given[name] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as problem:
+            raise RunError("E0601", f"{path} cannot be read as .npy: {problem}") from problem
+    names = [p["name"] for p in entry.params]
+    for name in given.keys() ^ set(names):
+        what = "is missing" if name in names else "is no parameter"
+        raise RunError(
+            "E0504",
+            f"`{name}` of `{entry.name}` {what}",
+            f"its parameters are {', '.join(names) or 'none'}: --input NAME=FILE.npy",
+        )
+    write, full = sys.stdout.write, bool(options["print-full"])
+    results = call(program, entry, [given[name] for name in names], write, full)
+    if options["output"]:
+        if len(results) != 1:
+            raise RunError(
+                "E0504", f"`{entry.name}` has {len(results)} results, and --output writes one"
+            )
+        with open(options["output"], "wb") as file:
+            np.save(file, results[0])
+        return
+    from tlc.runtime.text import format_tensor
+
+    for array in results:
+        dtype = {"float16": "f16", "float32": "f32", "int32": "i32", "bool": "bool"}[
+            array.dtype.name
+        ]
+        write(format_tensor(array.tobytes(), dtype, array.shape, full) + "\n")
