@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
     from tlc.runtime.model_file import TensorEntry
 
 # Encodings of one number each -> the NumPy type of their bytes; bf16 is the upper half of an f32.

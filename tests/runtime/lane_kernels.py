@@ -1,0 +1,222 @@
+"""Kernels that show one function of the 8-lane vocabulary each, compiled for every reader."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tlc.runtime.devices import Kernel, Launch, toolchain
+from tlc.runtime.devices.cpu import CpuBuffer, CpuDevice, CpuLibrary
+
+Array = NDArray[np.generic]
+F32 = NDArray[np.float32]
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+VOCABULARY = "\n".join(
+    [
+        "#include <metal_stdlib>",
+        "using namespace metal;",
+        *(
+            (TEMPLATES / f"{name}.metal.j2").read_text(encoding="utf-8")
+            for name in ("lanes", "lanes_math", "lanes_quant")
+        ),
+    ]
+)
+# clang then compiles what is otherwise only for Metal, with real address spaces
+PORTABLE = "#define TLC_PORTABLE\n" + VOCABULARY
+
+UNARY = (
+    *("exp", "log", "sin", "cos", "tan", "tanh", "sigmoid", "erf"),
+    *("abs", "sqrt", "rsqrt", "floor", "ceil", "trunc", "round", "round_half"),
+)
+BINARY = ("pow", "fmod", "max", "min")
+
+# Kernels of (a, b, y), all of the same type; i is the first of the 8 elements of this threadgroup.
+BODIES = {
+    **{f"{f}_lanes": f"st8(y + i, {f}8(ld8(a + i)));" for f in UNARY},
+    **{f"{f}_one": f"y[group] = tlc_{f}(a[group]);" for f in UNARY},
+    **{f"{f}_lanes": f"st8(y + i, {f}8(ld8(a + i), ld8(b + i)));" for f in BINARY},
+    **{f"{f}_one": f"y[group] = tlc_{f}(a[group], b[group]);" for f in BINARY},
+    "half_to_float": "st8(y + i, ld8((device const half*)a + i));",
+    "char_to_float": "st8(y + i, ld8((device const char*)a + i));",
+    "uchar_to_float": "st8(y + i, ld8((device const uchar*)a + i));",
+    "int_to_int": "sti8((device int*)y + i, ldi8((device const int*)a + i));",
+    "char_to_int": "sti8((device int*)y + i, ldi8((device const char*)a + i));",
+    "uchar_to_int": "sti8((device int*)y + i, ldi8((device const uchar*)a + i));",
+    "float_to_half": "st8((device half*)y + i, ld8(a + i));",
+    "thread_memory": (
+        "float t[8]; half h[8]; st8(t, ld8(a + i)); st8(h, ld8(b + i));st8(y + i, ld8(t) + ld8(h));"
+    ),
+    "to_int_and_back": "st8(y + i, to_f8(to_i8(ld8(a + i))));",
+    "nibbles": (
+        "device const uchar* q = (device const uchar*)a + i;"
+        "st8(y + 2u * i, ldlo8(q)); st8(y + 2u * i + 8u, ldhi8(q));"
+    ),
+    "gather": "st8(y + i, gather8(a + group, 3)); scatter8(y + 1000u + group, ld8(a + i), 5);",
+    "gather_half": "st8(y + i, gather8((device const half*)a + group, 3));",
+    "pick": "st8(y + i, pick8(a, ldi8((device const int*)b + i)));",
+    "arithmetic": (
+        "const f8 x = ld8(a + i), z = ld8(b + i);"
+        "st8((device half*)y + i, fma8(x, z, x - z) / (2.0f * x + 0.5f) - (-z) * 3.0f + (1.0f - x)"
+        " + fma8(0.25f, x, z / 3.0f) + 1.0f / z - to_f8(iota8() * 3 + splati8(2) - 1));"
+    ),
+    "integers": (
+        "const i8 x = ldi8((device const int*)a + i), z = ldi8((device const int*)b + i);"
+        "sti8((device int*)y + i, ((x & z) | (x << 3)) + (z >> 2) - x * 5 + (-z)"
+        " + select8(x, z, (x < z) & !(x == 7)));"
+    ),
+    "compare": (
+        "const f8 x = ld8(a + i), z = ld8(b + i);"
+        "i8 r = select8(splati8(0), splati8(1), x < z);"
+        "r = r | select8(splati8(0), splati8(2), x <= z);"
+        "r = r | select8(splati8(0), splati8(4), x > z);"
+        "r = r | select8(splati8(0), splati8(8), x >= z);"
+        "r = r | select8(splati8(0), splati8(16), x == z);"
+        "r = r | select8(splati8(0), splati8(32), x != z);"
+        "r = r | select8(splati8(0), splati8(64), (x > 0.0f) | (z > 0.0f));"
+        "r = r | select8(splati8(0), splati8(128), (x > 0.0f) & !(z > 0.0f));"
+        "if (any8(x > 0.0f)) r = r | 256; if (all8(x > 0.0f)) r = r | 512;"
+        "sti8((device int*)y + i, r);"
+    ),
+    "fast": (
+        "st8(y + 2u * i, fastmax8(ld8(a + i), ld8(b + i)));"
+        "st8(y + 2u * i + 8u, fastmin8(ld8(a + i), ld8(b + i)));"
+    ),
+    "horizontal": (
+        "const f8 x = ld8(a + i); y[group * 4u] = hsum8(x); y[group * 4u + 1u] = hmax8(x);"
+        "y[group * 4u + 2u] = hmin8(x); y[group * 4u + 3u] = lane8(x, group % 8u);"
+    ),
+    "transpose": (
+        "f8 r[8]; for (uint k = 0u; k < 8u; k++) r[k] = ld8(a + 8u * i + 8u * k); transpose8(r);"
+        "for (uint k = 0u; k < 8u; k++) st8(y + 8u * i + 8u * k, r[k]); prefetch(a);"
+    ),
+    "products": (
+        "device const char* w = (device const char*)a + 16u * group;"
+        "device const short* x = (device const short*)b + 16u * group;"
+        "sti8((device int*)y + 2u * i, dot2(iota8(), lds16(w), lds16(x)));"
+        "sti8((device int*)y + 2u * i + 8u, dot2(iota8(), lds16(w), splats16(x)));"
+    ),
+    "nibble_products": (
+        "n8 s = nibzero();"
+        "for (uint k = 0u; k < 8u; k++) {"
+        "  const i8 w = ldi8((device const int*)a + 64u * group + 8u * k);"
+        "  const i8 x = ldi8((device const int*)b + 64u * group + 8u * k);"
+        "  s = nibdot(s, (k < 4u ? w : w >> 4) & 0x0f0f0f0f, x);"
+        "}"
+        "sti8((device int*)y + i, nibsum(s));"
+    ),
+}
+# The tails are also told n, in y[0], and must touch nothing beyond.
+TAILS = {
+    "load_float": "st8(y + 8, ld8n(a, n));",
+    "load_half": "st8(y + 8, ld8n((device const half*)a, n));",
+    "load_char": "st8(y + 8, ld8n((device const char*)a, n));",
+    "load_int": "sti8((device int*)y + 8, ldi8n((device const int*)a, n));",
+    "store_float": "st8n(y + 8, ld8(b), n);",
+    "store_half": "st8n((device half*)(y + 8), ld8(b), n);",
+    "store_int": "sti8n((device int*)y + 8, ldi8((device const int*)b), n);",
+}
+
+
+def kernel_text(name: str, body: str) -> str:
+    return (
+        f"kernel void {name}(device const float* a [[buffer(0)]],"
+        " device const float* b [[buffer(1)]], device float* y [[buffer(2)]],"
+        " uint group [[threadgroup_position_in_grid]], uint groups [[threadgroups_per_grid]]) {"
+        f" const uint i = group * 8u; {body} }}\n"
+    )
+
+
+def bytes_of(values: Array) -> memoryview:
+    """The memory of an array."""
+    return memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+class Half:
+    """One half of the vocabulary, compiled, with all the kernels above."""
+
+    def __init__(self, vocabulary: str) -> None:
+        tails = {name: f"const uint n = uint(y[0]); {body}" for name, body in TAILS.items()}
+        text = vocabulary + "".join(kernel_text(*each) for each in (BODIES | tails).items())
+        self.device = CpuDevice(threads=1)
+        self.library: CpuLibrary = self.device.library(
+            text, [Kernel(name, 1) for name in BODIES | TAILS]
+        )
+
+    def launch(self, name: str, a: CpuBuffer, b: CpuBuffer, y: CpuBuffer, groups: int) -> None:
+        launch = Launch(Kernel(name, 1), [a, b, y], groups)
+        self.device.run(self.device.batch(self.library, [launch]))
+
+    def run(self, name: str, groups: int, out: Array, a: Array, b: Array | None = None) -> None:
+        """Run `groups` threadgroups over the bytes of a and b, and copy y's start to `out`."""
+        second = a if b is None else b
+        y = self.device.buffer(out.nbytes + 64)
+        first = self.device.constant(bytes_of(a))
+        self.launch(name, first, self.device.constant(bytes_of(second)), y, groups)
+        out.reshape(-1).view(np.uint8)[:] = np.frombuffer(y.view, np.uint8)[: out.nbytes]
+
+    def floats(self, name: str, a: Array, b: Array | None = None) -> F32:
+        """The result of a kernel that gives one float per element of a."""
+        out = np.empty(a.size, np.float32)
+        self.run(name, a.size // (1 if name.endswith("_one") else 8), out, a, b)
+        return out
+
+
+READERS = ("cpu", "metal", "avx2", "plain")
+
+
+@functools.cache
+def compiled(reader: str) -> Half:
+    """The kernels as one reader of the vocabulary gets them.
+
+    cpu     this processor
+    metal   the half meant for Metal
+    avx2    an x86-64 processor without AVX-512 and its integer dot products
+    plain   the same without AVX2: all is done by portable code, as on other architectures
+    """
+    match reader:
+        case "cpu":
+            return Half(VOCABULARY)
+        case "metal":
+            return Half(PORTABLE)
+        case "avx2":
+            return for_processor("-march=x86-64-v3")
+        case _:
+            return for_processor("-march=x86-64-v3", "-mno-avx2")
+
+
+def for_processor(*flags: str) -> Half:
+    if platform.machine() != "x86_64":
+        pytest.skip("needs an x86-64 processor")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toolchain, "target", lambda: (list(flags), " ".join(flags)))
+        return Half(VOCABULARY)
+
+
+RANDOM = np.random.default_rng(7)
+SPECIAL = np.array(
+    [
+        *(0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -3.0, 7.0, 100.0, -100.0),
+        *(np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1.2e-38, 3e38, -3e38, 88.8, -88.8, -103.5),
+        *(8388607.5, 8388608.0, 16777217.0, 65504.0, 65519.0, 65520.0, 6e-8, 2.9e-8, 0.1, 1e5),
+        -1e30,
+    ],
+    np.float32,
+)
+ANY_BITS = RANDOM.integers(0, 1 << 32, 20_000, dtype=np.uint32).view(np.float32)
+NEAR_ZERO = RANDOM.uniform(-1.5, 1.5, 20_000).astype(np.float32)
+NEAR = RANDOM.uniform(-12, 12, 20_000).astype(np.float32)
+WIDE = RANDOM.uniform(-110, 95, 20_000).astype(np.float32)
+ANGLES = RANDOM.uniform(-1e5, 1e5, 20_000).astype(np.float32)
+
+
+def whole_groups(values: F32) -> F32:
+    return np.resize(values, (values.size + 7) // 8 * 8)
+
+
+EVERYWHERE = whole_groups(np.concatenate([SPECIAL, ANY_BITS, NEAR_ZERO, NEAR, WIDE]))
