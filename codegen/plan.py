@@ -45,8 +45,8 @@ class ProfilePlan:
         """The index of a kernel; kernels that differ in nothing but their name are one."""
         at = self.known.setdefault(kernel.text, len(self.kernels))
         if at == len(self.kernels):
-            name = f"{family}_{at}"
-            text = kernel.text.replace(_NAME, name).replace(_COMMENT, source)
+            text = kernel.text.replace(_NAME, f"{family}_{at}").replace(_COMMENT, source)
+            name = kernel.name.replace(_NAME, f"{family}_{at}")
             self.kernels.append(replace(kernel, name=name, text=text))
             self.sources.append(source)
         return at

@@ -14,7 +14,12 @@
 
 Sizes are formulas over symbols (`evaluate`). Memory is named by a letter and a number: `p`
 parameter, `w` weight, `c` constant, `s` slot of the arena, `k` kept result of `once`, `f` flag that
-a kernel raises. A step is a list that begins with its kind (`STEPS`).
+a kernel raises. A step is a list that begins with its kind:
+
+    launch      {profile: variants}, buffers; a variant is [guard or null, kernel, groups, dims]
+    print       parts (text, ["dim", formula], ["value", n]), values [[memory, dtype, shape]]
+    save        memory, dtype, shape, path, name
+    save_model  model, path, dequantize
 """
 
 from __future__ import annotations
@@ -29,16 +34,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 DTYPE_BYTES = {"f16": 2, "f32": 4, "i32": 4, "bool": 1}
 MAX_BYTES = 1 << 46  # more than any machine has; a size beyond it is a damaged file
-STEPS = {
-    # launch: profile -> variants [[guard or null, kernel, groups, [dims]]], buffers
-    "launch": 3,
-    # print: parts (text, ["dim", formula], ["value", n]), values [[buffer, dtype, shape]]
-    "print": 3,
-    # save: buffer, dtype, shape, path, name
-    "save": 6,
-    # save_model: model, path, dequantize
-    "save_model": 4,
-}
 
 
 def evaluate(formula: Any, sizes: Mapping[str, int]) -> int:
@@ -75,6 +70,14 @@ def size(formula: Any, sizes: Mapping[str, int]) -> int:
     return value
 
 
+def word(formula: Any, sizes: Mapping[str, int]) -> bytes:
+    """A size as the 32-bit word that a kernel reads. Raises RunError E0505 when it does not fit."""
+    value = size(formula, sizes)
+    if value >= 1 << 32:
+        raise RunError("E0505", f"a size comes out as {value}, and kernels count in 32 bits")
+    return value.to_bytes(4, "little")
+
+
 def numel(shape: Any, sizes: Mapping[str, int]) -> int:
     """The number of elements of a shape of formulas."""
     total = 1
@@ -85,111 +88,163 @@ def numel(shape: Any, sizes: Mapping[str, int]) -> int:
     return total
 
 
-# ---- shape of the manifest ----------------------------------------------------------------------
+# ---- shape of the manifest -----------------------------------------------------------------------
 
-_FORMULA = ("formula",)
-_SHAPE = [_FORMULA]
-_TYPED = {"name": str, "dtype": str, "shape": _SHAPE}
+
+class Pair(tuple):  # type: ignore[type-arg]
+    """A list of fixed length, each item with a schema of its own."""
+
+
+def _formula(value: object) -> bool:
+    return _is_formula(value, 0)
+
+
+def _is_formula(value: object, depth: int) -> bool:
+    if isinstance(value, list):
+        return (
+            len(value) == 3
+            and depth < 64
+            and value[0] in ("+", "-", "*", "//", "%")
+            and all(_is_formula(part, depth + 1) for part in value[1:])
+        )
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BYTES
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _dtype(value: object) -> bool:
+    return isinstance(value, str) and value in DTYPE_BYTES
+
+
+def _memory(value: object) -> bool:
+    return isinstance(value, str) and value[:1] in tuple("pwcskf") and value[1:].isdecimal()
+
+
+def _part(value: object) -> bool:
+    """A piece of a printed line."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    return len(value) == 2 and (
+        (value[0] == "dim" and _formula(value[1])) or (value[0] == "value" and _count(value[1]))
+    )
+
+
+def _guard(value: object) -> bool:
+    if not isinstance(value, list):
+        return value is None
+    return len(value) == 2 and _formula(value[0]) and _count(value[1])
+
+
+# A schema is a test of one value, [schema] for a list, {name: schema} for a table with these parts,
+# {"": schema} for a table of any names, or Pair(...).
+_SHAPE = [_formula]
+_VARIANT = Pair((_guard, _count, _formula, [_formula]))
+_STEPS = {
+    "launch": Pair((_text, {"": [_VARIANT]}, [_memory])),
+    "print": Pair((_text, [_part], [Pair((_memory, _dtype, _SHAPE))])),
+    "save": Pair((_text, _memory, _dtype, _SHAPE, _text, _text)),
+    "save_model": Pair((_text, _count, _text, lambda value: isinstance(value, bool))),
+}
 _ENTRY = {
-    "params": [_TYPED],
-    "results": [{"buffer": str, "dtype": str, "shape": _SHAPE}],
-    "symbols": [str],
-    "checks": [[object]],
-    "slots": [[_FORMULA]],
-    "kept": [_FORMULA],
-    "flags": [str],
-    "once": [[object]],
-    "steps": [[object]],
-    "operations": int,
+    "params": [{"name": _text, "dtype": _dtype, "shape": _SHAPE}],
+    "results": [{"buffer": _memory, "dtype": _dtype, "shape": _SHAPE}],
+    "symbols": [_text],
+    "checks": [Pair((_formula, _formula, _text, _text))],
+    "slots": [[_formula]],
+    "kept": [_formula],
+    "flags": [_text],
+    "once": [lambda step: _step(step) and step[0] == "launch"],
+    "steps": [lambda step: _step(step)],
+    "operations": _count,
 }
 _MANIFEST = {
-    "format": int,
-    "tlc": str,
-    "source": str,
-    "macos": str,
-    "members": ("map", str),
-    "models": [{"path": str, "fingerprint": str}],
-    "weights": [{"model": int, "tensor": str, "encoding": str, "stored": str, "shape": [int]}],
-    "constants": [[int]],
-    "hints": [str],
-    "profiles": (
-        "map",
-        {"text": str, "kernels": [{"name": str, "threads": int, "bytes": int, "source": str}]},
-    ),
-    "entries": ("map", _ENTRY),
-    "skipped": ("map", str),
+    "format": _count,
+    "tlc": _text,
+    "source": _text,
+    "macos": _text,
+    "members": {"": _text},
+    "models": [{"path": _text, "fingerprint": _text}],
+    "weights": [
+        {"model": _count, "tensor": _text, "encoding": _text, "stored": _text, "shape": [_count]}
+    ],
+    "constants": [Pair((_count, _count))],
+    "hints": [_text],
+    "profiles": {
+        "": {
+            "text": _text,
+            "kernels": [{"name": _text, "threads": _count, "bytes": _count, "source": _text}],
+        }
+    },
+    "entries": {"": _ENTRY},
+    "skipped": {"": _text},
 }
+
+
+def _step(step: object) -> bool:
+    """Whether this is a step of a known kind."""
+    if not isinstance(step, list) or not step or not isinstance(step[0], str):
+        return False
+    return step[0] in _STEPS and not _misfit(step, _STEPS[step[0]], step[0])
 
 
 def validate(manifest: dict[str, Any]) -> None:
-    """Check that a manifest has every part this contract names. Raises RunError E0501."""
-    _validate(manifest, _MANIFEST, "tlc.json", 0)
+    """Check that a manifest has every part this contract names. Raises RunError E0501.
+
+    What a part refers to is checked here where that is cheap: kernels, printed values, models.
+    Memory is looked up when it is bound.
+    """
+    found = _misfit(manifest, _MANIFEST, "tlc.json")
+    if found:
+        raise _damaged(f"{found} is not as it should be")
     for name, entry in manifest["entries"].items():
         for step in entry["once"] + entry["steps"]:
-            if not step or STEPS.get(step[0]) != len(step):
-                raise _damaged(f"entry {name} has an unknown step")
-            if step[0] == "launch":
-                _validate_launch(step, manifest, name)
+            if not _refers(step, manifest):
+                raise _damaged(f"a step of entry {name} refers to what is not there")
+        if any(not slot for slot in entry["slots"]):
+            raise _damaged(f"entry {name} has a slot without a size")
 
 
-def _validate(value: Any, schema: Any, where: str, depth: int) -> None:
-    if schema == _FORMULA:
-        _validate_formula(value, where, 0)
-    elif isinstance(schema, tuple):
-        if not isinstance(value, dict):
-            raise _damaged(f"{where} is not a table")
-        for key, item in value.items():
-            _validate(item, schema[1], f"{where}.{key}", depth + 1)
+def _misfit(value: Any, schema: Any, where: str) -> str:
+    """Where a value first differs from a schema; an empty string when it fits."""
+    if isinstance(schema, Pair):
+        if not isinstance(value, list) or len(value) != len(schema):
+            return where
+        pairs = [(f"{where}[{at}]", item, schema[at]) for at, item in enumerate(value)]
     elif isinstance(schema, list):
         if not isinstance(value, list):
-            raise _damaged(f"{where} is not a list")
-        for item in value:
-            _validate(item, schema[0], where, depth + 1)
+            return where
+        pairs = [(f"{where}[{at}]", item, schema[0]) for at, item in enumerate(value)]
     elif isinstance(schema, dict):
-        if not isinstance(value, dict) or not schema.keys() <= value.keys():
-            raise _damaged(f"{where} lacks a part")
-        for key, inner in schema.items():
-            _validate(value[key], inner, f"{where}.{key}", depth + 1)
-    elif not isinstance(value, schema) or (schema is int and isinstance(value, bool)):
-        raise _damaged(f"{where} has the wrong type")
-    elif schema is int and not 0 <= value <= MAX_BYTES:
-        raise _damaged(f"{where} is out of range")
+        if not isinstance(value, dict) or not (schema.keys() - {""}) <= value.keys():
+            return where
+        names = value if "" in schema else schema
+        pairs = [(f"{where}.{key}", value[key], schema.get(key, schema.get(""))) for key in names]
+    else:
+        return "" if schema(value) else where
+    return next(filter(None, (_misfit(item, inner, at) for at, item, inner in pairs)), "")
 
 
-def _validate_formula(value: Any, where: str, depth: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole or isinstance(value, str):
-        return
-    if not isinstance(value, list) or len(value) != 3 or depth > 64:
-        raise _damaged(f"{where} holds no size")
-    if value[0] not in ("+", "-", "*", "//", "%"):
-        raise _damaged(f"{where} holds no size")
-    for part in value[1:]:
-        _validate_formula(part, where, depth + 1)
-
-
-def _validate_launch(step: list[Any], manifest: dict[str, Any], entry: str) -> None:
-    _, variants, buffers = step
-    if not isinstance(variants, dict) or not isinstance(buffers, list):
-        raise _damaged(f"entry {entry} has a malformed launch")
-    for profile, choices in variants.items():
-        kernels = manifest["profiles"].get(profile, {}).get("kernels", [])
-        if not isinstance(choices, list) or not choices:
-            raise _damaged(f"entry {entry} has a launch without a kernel")
-        for choice in choices:
-            if not isinstance(choice, list) or len(choice) != 4:
-                raise _damaged(f"entry {entry} has a malformed launch")
-            guard, kernel, groups, dims = choice
-            if not isinstance(kernel, int) or not 0 <= kernel < len(kernels):
-                raise _damaged(f"entry {entry} launches an unknown kernel")
-            if not isinstance(dims, list) or not (
-                guard is None or (isinstance(guard, list) and len(guard) == 2)
-            ):
-                raise _damaged(f"entry {entry} has a malformed launch")
-            for formula in [groups, *dims, *(guard or [])]:
-                _validate_formula(formula, f"entry {entry}", 0)
-    if not all(isinstance(b, str) and b[:1] in "pwcskf" and b[1:].isdigit() for b in buffers):
-        raise _damaged(f"entry {entry} names unknown memory")
+def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
+    match step[0]:
+        case "launch":
+            return step[1].keys() == manifest["profiles"].keys() and all(
+                choices
+                and all(c[1] < len(manifest["profiles"][profile]["kernels"]) for c in choices)
+                for profile, choices in step[1].items()
+            )
+        case "print":
+            return all(
+                p[1] < len(step[2]) for p in step[1] if not isinstance(p, str) and p[0] == "value"
+            )
+        case "save_model":
+            return bool(step[1] < len(manifest["models"]))
+    return True
 
 
 def _damaged(what: str) -> RunError:

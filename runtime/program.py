@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size
+from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,12 +173,26 @@ class Entry:
     def kept(self) -> list[Buffer]:
         """What `once` computes, computed at the first call."""
         if self._kept is None:
-            device = self.program.device
+            device, flags = self.program.device, self.flags()
             self._kept = [device.buffer(size(f, {})) for f in self._record["kept"]]
-            if self._record["once"]:
-                launches = [self.launch(step, {}, {}) for step in self._record["once"]]
+            try:
+                launches = [self.launch(step, {}, {"f": flags}) for step in self._record["once"]]
                 device.run(self.program.batch(launches))
+                self.check(flags)
+            except RunError:
+                self._kept = None
+                raise
         return self._kept
+
+    def flags(self) -> list[Buffer]:
+        """Memory for the flags that kernels raise, all down."""
+        return [self.program.device.buffer(4) for _ in self._record["flags"]]
+
+    def check(self, flags: list[Buffer]) -> None:
+        """Raises RunError E0505 when a kernel has raised a flag."""
+        for flag, text in zip(flags, self._record["flags"], strict=True):
+            if any(self.program.device.read(flag, 4)):
+                raise RunError("E0505", text)
 
     def buffer(self, name: str, memory: dict[str, list[Buffer]]) -> Buffer:
         """The memory that a manifest calls `p0`, `w3`, ... Raises RunError E0501."""
@@ -201,7 +215,7 @@ class Entry:
         for guard, kernel, groups, dims in step[1][self.program.device.profile]:
             if guard is None or evaluate(guard[0], sizes) <= guard[1]:
                 buffers = [self.buffer(name, memory) for name in step[2]]
-                words = b"".join(size(d, sizes).to_bytes(4, "little") for d in dims)
+                words = b"".join(word(d, sizes) for d in dims)
                 return Launch(
                     self.program.kernel(kernel), buffers, size(groups, sizes), words or None
                 )
@@ -224,7 +238,7 @@ class Bound:
             device.buffer(numel(p["shape"], sizes) * DTYPE_BYTES[p["dtype"]])
             for p in record["params"]
         ]
-        self._flags = [device.buffer(4) for _ in record["flags"]]
+        self._flags = entry.flags()
         slots = [device.buffer(max(size(f, sizes) for f in s)) for s in record["slots"]]
         memory = {"p": self.inputs, "s": slots, "f": self._flags}
         self._steps: list[Any] = []
@@ -279,17 +293,11 @@ class Bound:
             device.write(flag, b"\0\0\0\0")
         for step in self._steps:
             if isinstance(step, tuple):
-                self._check_flags()
+                self._entry.check(self._flags)
                 host.step(step, device, self._entry.program.weights)
             else:
                 device.run(step)
-        self._check_flags()
-
-    def _check_flags(self) -> None:
-        device = self._entry.program.device
-        for flag, text in zip(self._flags, self._entry._record["flags"], strict=True):
-            if any(device.read(flag, 4)):
-                raise RunError("E0505", text)
+        self._entry.check(self._flags)
 
 
 class Host:

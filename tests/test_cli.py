@@ -57,7 +57,7 @@ def test_an_entry_runs_on_arrays_from_files(
     ("stage", "start"),
     [
         ("tokens", "1:1"),
-        ("ast", "Program"),
+        ("ast", "1:1     Program\n"),
         ("ir", "func @main() {\n"),
         ("plan", '{\n "format": 1,'),
         ("msl", "//"),

@@ -109,6 +109,10 @@ def _entry(name: str, entry: dict[str, Any]) -> list[str]:
 def _arena(slots: list[list[Any]]) -> str:
     """The memory of an entry: a number where it is one, else the formulas of its slots."""
     if all(isinstance(size, int) for slot in slots for size in slot):
-        return f"{sum(max(slot) for slot in slots):,} bytes in {len(slots)} slots"
+        return f"{sum(max(slot) for slot in slots):,} bytes in {_slots(slots)}"
     shown = [" or ".join(dict.fromkeys(map(_size, slot))) for slot in slots]
-    return f"{len(slots)} slots of {'; '.join(shown)} bytes"
+    return f"{_slots(slots)} of {'; '.join(shown)} bytes"
+
+
+def _slots(slots: list[list[Any]]) -> str:
+    return f"{len(slots)} slot{'s' if len(slots) != 1 else ''}"

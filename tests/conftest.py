@@ -1,0 +1,39 @@
+"""What every test may use: golden files, and hypothesis runs that are the same each time."""
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile(
+    "tlc", derandomize=True, deadline=None, max_examples=int(os.environ.get("TLC_FUZZ", "60"))
+)
+settings.load_profile("tlc")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the file `tests/golden/NAME`, or rewrites it with `--update-golden`."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
+        wanted = path.read_text(encoding="utf-8") if path.exists() else ""
+        if text != wanted:
+            lines = wanted.splitlines(), text.splitlines()
+            diff = difflib.unified_diff(*lines, f"golden/{name}", "now", lineterm="")
+            pytest.fail("\n".join(["the golden file differs:", *diff]), pytrace=False)
+
+    return compare
