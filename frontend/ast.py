@@ -46,7 +46,7 @@ class Item(Node):
     __slots__ = ()
 
 
-# ---- types ----------------------------------------------------------------------------------------
+# ---- types ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class TypeExpr(Node):
     args: tuple[TypeExpr, ...] = ()
 
 
-# ---- expressions ----------------------------------------------------------------------------------
+# ---- expressions ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ class Match(Expr):
     arms: tuple[Arm, ...]
 
 
-# ---- statements -----------------------------------------------------------------------------------
+# ---- statements ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ class Learn(Stmt):
     options: tuple[Arg, ...]
 
 
-# ---- declarations ---------------------------------------------------------------------------------
+# ---- declarations --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,12 +395,12 @@ class Bench(Item):
     body: Block
 
 
-# ---- logic (LANGUAGE §11) -------------------------------------------------------------------------
+# ---- logic (LANGUAGE §11) ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Atom(Node):
-    """`Parent(alice, X)`, or a comparison such as `X != Y` in `value`; `negated` is `not Parent(..)`."""
+    """`Parent(alice, X)`, `not Parent(alice, X)`, or a comparison such as `X != Y` in `value`."""
 
     name: str
     args: tuple[Expr, ...] = ()

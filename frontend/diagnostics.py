@@ -59,7 +59,7 @@ def error(code: str, message: str, span: Span | None = None, **rest: Any) -> Com
     return CompileError([Diagnostic(code, message, span, **rest)])
 
 
-# ---- rendering ------------------------------------------------------------------------------------
+# ---- rendering -----------------------------------------------------------------------------------
 
 _COLORS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "bold": "\x1b[1m", "blue": "\x1b[1;34m"}
 
@@ -101,7 +101,7 @@ def _snippet(place: Label, width: int, mark: str, style: str, paint: Any) -> lis
         f"{gutter}{paint('blue', '-->')} {source.name}:{line}:{column}",
         f"{gutter} {bar}",
         f"{paint('blue', str(line).rjust(width))} {bar} {text}",
-        f"{gutter} {bar} {pad}{paint(style, carets)}{' ' if place.text else ''}{place.text}".rstrip(),
+        f"{gutter} {bar} {pad}{paint(style, carets)} {place.text}".rstrip(),
     ]
 
 

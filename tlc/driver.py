@@ -166,7 +166,7 @@ def _model_opener(program: str) -> Callable[[str, Span], Any]:
     from tlc.runtime.errors import RunError
     from tlc.runtime.weights import find
 
-    folders = [os.path.dirname(os.path.abspath(program)), os.getcwd()]
+    folders = [os.path.dirname(program), ""]
 
     def open_model(path: str, span: Span) -> Any:
         from tlc.runtime.model_file import open_model as open_file

@@ -39,7 +39,7 @@ def run(
 
         artifact = read_artifact(path)
     clock("open")
-    folders = [os.path.dirname(os.path.abspath(path)), os.getcwd()]
+    folders = [os.path.dirname(path), ""]
     program, device = _program(artifact, options["device"], folders)
     _placement(artifact.manifest, device, options)
     clock("load")

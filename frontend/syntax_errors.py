@@ -1,0 +1,138 @@
+"""The place where the parser stopped in, a diagnostic in the language's own words out."""
+
+from __future__ import annotations
+
+from tlc.frontend.brackets import DECLARATION_HEADS, OPERAND_ENDS, OPERANDS
+from tlc.frontend.diagnostics import Diagnostic
+from tlc.frontend.lexer import KEYWORDS, Token, words
+
+MOST_EXPECTED = 4
+"""With more ways to go on than this, the construct is named and not the ways."""
+
+COMPARISONS = words("== != < <= > >=")
+OPERATORS = COMPARISONS | words("|| && + - * / % @ ** ..")
+EXPRESSION_STARTS = words("NAME NUMBER STRING true false ( [ { SET_OPEN - ! not if match")
+PATTERN_STARTS = words("NAME NUMBER STRING true false -")
+CONTINUATIONS = OPERATORS | words("( [ . :: as TYPE_OPEN STRUCT_OPEN")
+"""What may follow any operand, so that listing it helps nobody."""
+
+LATE_TURNS = words("= := ? <-")
+"""What makes another statement of a whole expression at the start of a line."""
+
+WORDS = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a string",
+    "NEWLINE": "end of line",
+    "TYPE_OPEN": "`<`",
+    "TYPE_CLOSE": "`>`",
+    "STRUCT_OPEN": "`{`",
+    "SET_OPEN": "`{`",
+}
+CONSTRUCTS = {
+    "fn": "a function",
+    "let": "a `let`",
+    "tensor": "a tensor declaration",
+    "struct": "a struct",
+    "impl": "an `impl`",
+    "relation": "a relation",
+    "rule": "a rule",
+    "query": "a query",
+}
+ELSEWHERE = {
+    "mut": "any variable may be assigned again: leave `mut` out",
+    "var": "a variable is declared with `let`",
+    "const": "a variable is declared with `let`",
+    "def": "a function is written `fn name(x: T) { … }`",
+    "func": "a function is written `fn name(x: T) { … }`",
+    "elif": "write `else if`",
+    "lambda": "functions stand at the top level and have a name",
+}
+"""Words of other languages, and what to write here."""
+
+ENDINGS = {"\n": "end of line", "": "end of file"}
+
+
+def explain(line: list[Token], found: Token, expected: frozenset[str]) -> Diagnostic:
+    """The error at `found`, after the tokens `line` of the same line and body.
+
+    `expected` are the kinds that could have stood there instead.
+    """
+    wanted = _wanted(line, expected)
+    shown = ENDINGS.get(found.text) if found.kind == "NEWLINE" else None
+    shown = shown or ("a string" if found.kind == "STRING" else f"`{found.text}`")
+    if 0 < len(wanted) <= MOST_EXPECTED:
+        message = f"expected {_either(wanted)}, found {shown}"
+    else:
+        construct = CONSTRUCTS.get(line[0].kind, "a statement") if line else "a statement"
+        message = f"{shown} cannot stand here in {construct}"
+    return Diagnostic("E0101", message, found.span, hint=_hint(line, found, expected))
+
+
+def _wanted(line: list[Token], expected: frozenset[str]) -> list[str]:
+    """What may come next, the most telling first."""
+    before = line[-1].kind if line else ""
+    if "let" in expected:
+        return ["a statement", *(["`}`"] if "}" in expected else [])]
+    if before == ".":
+        return ["a name"]
+    if expected == {"NAME", "("}:
+        return ["a name" if before == "let" else "a type"]
+    found = []
+    rest = expected
+    if {"NUMBER", "("} <= expected:
+        found = ["a dimension" if "?" in expected else "an expression"]
+        rest = expected - EXPRESSION_STARTS - {"?"}
+    elif "NUMBER" in expected:
+        found = ["a pattern"]
+        rest = expected - PATTERN_STARTS
+    elif before in OPERAND_ENDS:
+        rest = expected - CONTINUATIONS
+        if expected & OPERATORS and ")" in rest:
+            rest -= words(": =")  # of a named argument
+        if "NEWLINE" in rest:
+            rest -= LATE_TURNS | ({","} if "?" in rest else set())
+    return found + sorted((WORDS.get(kind, f"`{kind}`") for kind in rest), key=_signs_first)
+
+
+def _signs_first(word: str) -> tuple[bool, str]:
+    return not word.startswith("`"), word
+
+
+def _either(choices: list[str]) -> str:
+    *most, last = choices
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
+    before = line[-1] if line else found
+    start = line[0] if line else found
+    kinds = [token.kind for token in line]
+    for word in (before, found):
+        here = word is found or kinds in (["NAME"], ["let", "NAME"])
+        if here and word.kind == "NAME" and word.text in ELSEWHERE:
+            return ELSEWHERE[word.text]
+    if found.kind in DECLARATION_HEADS and "NUMBER" in expected:
+        return f"`{found.text}` stands at the top level of a file"
+    if found.kind in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:
+        return f"`{found.text}` is a keyword and cannot be a name"
+    if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
+        return f"write `{start.text} = {start.text} {before.text} …`"
+    if found.kind == "=" and "==" in expected:
+        return "two values are compared with `==`"
+    if found.kind in COMPARISONS and "&&" in expected:
+        return "comparisons do not chain: join two of them with `&&`"
+    if "?" in (found.kind, *kinds) or (found.kind == "if" and "NEWLINE" in expected):
+        return "a choice between values is written `if c then a else b`"
+    if found.kind == "," and kinds == ["let", "NAME"]:
+        return f"a tuple is taken apart with `let ({before.text}, …) = …`"
+    if found.kind == "," and start.kind == "return":
+        return "several values are returned as a tuple: `return (a, b)`"
+    if found.kind in OPERANDS and not found.first and before.kind == "NAME":
+        if ":" in expected and not expected & OPERATORS:
+            return f"a type stands after a colon: `{before.text}: {found.text}`"
+        if kinds == ["NAME"] and ":" in expected:
+            return f"an option is written `{before.text}: {found.text}`"
+        if kinds == ["NAME"]:
+            return f"a call has its arguments in brackets: `{before.text}(…)`"
+    return ""
