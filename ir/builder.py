@@ -85,6 +85,22 @@ class Builder:
         if left != right:
             self.append("check", left=left, right=right, text=text)
 
+    def check_at_most(self, left: Dim, right: Dim, text: str) -> None:
+        """Demand at run time that one size is at most another; nothing when that is certain.
+
+        With p the terms of `right - left` that add and n those that take away, n <= p is the same
+        as n // (p + 1) == 0, which a `check` can say. Raises TypeRuleError E0303 when it is
+        certainly not so.
+        """
+        gap = right - left
+        more = Dim(tuple((atoms, times) for atoms, times in gap.terms if times > 0))
+        less = Dim(tuple((atoms, -times) for atoms, times in gap.terms if times < 0))
+        if less == Dim.of(0):
+            return
+        if gap.is_static:
+            raise TypeRuleError(text, "E0303", (0,))
+        self.check(less // (more + 1), Dim.of(0), text)
+
 
 def broadcast_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     """NumPy's common shape. Raises TypeRuleError naming the two operands that disagree."""
@@ -95,7 +111,7 @@ def broadcast_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
         size, who = one, 0
         for at, shape in enumerate(shapes):
             dim = shape[axis] if len(shape) >= -axis else one
-            if dim == one or dim == size:
+            if dim in (one, size):
                 continue
             if size != one:
                 raise TypeRuleError(

@@ -1,7 +1,7 @@
 """The SSA data structures: values, operations with regions, functions, modules.
 
-Values are pure: a value has one definition and is never changed. Operations are mutable records in a
-block's list; passes rewrite the list. Each operation refers to its record in `ir/ops`.
+Values are pure: a value has one definition and is never changed. Operations are mutable records in
+a block's list; passes rewrite the list. Each operation refers to its record in `ir/ops`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Block:
 class Func:
     """An entry of the program: `main`, or a function callable from outside.
 
-    Its symbols are those in the types of its arguments; the body ends with a `yield` of its results.
+    Its symbols are those in the types of its arguments; the body ends with a `yield` of its
+    results.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Symbolic dimensions: sizes as polynomials over symbols, in a normal form that compares by value.
 
-`N`, `2*N`, `N*M+1` are polynomials. A quotient that does not come out exactly, `N//8`, is an atom of
-its own, so that equal formulas are equal dimensions and nothing about divisibility is assumed.
+`N`, `2*N`, `N*M+1` are polynomials. A quotient that does not come out exactly, `N//8`, is an atom
+of its own, so that equal formulas are equal dimensions and nothing about divisibility is assumed.
 (Polynomials rather than affine forms, because a reshape multiplies dimensions.)
 """
 
@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
-from typing import Union
 
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """`left // right` or `left % right`, truncating; sizes are never negative."""
+    """`left // right` or `left % right`, as the language divides: toward zero."""
 
     op: str
     left: Dim
@@ -27,9 +26,8 @@ class Quotient:
         return f"({self.left}{self.op}{self.right})"
 
 
-Atom = Union[str, Quotient]
+Atom = str | Quotient
 Monomial = tuple[Atom, ...]
-DimLike = Union["Dim", int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +98,14 @@ class Dim:
     def __floordiv__(self, other: DimLike) -> Dim:
         divisor = Dim.of(other)
         if self.is_static and divisor.is_static:
-            return Dim.of(int(self) // int(divisor))
+            return Dim.of(truncated(int(self), int(divisor)))
         exact = self.exact_div(divisor)
         return exact if exact is not None else Dim.of_atom(Quotient("//", self, divisor))
 
     def __mod__(self, other: DimLike) -> Dim:
         divisor = Dim.of(other)
         if self.is_static and divisor.is_static:
-            return Dim.of(int(self) % int(divisor))
+            return self - divisor * truncated(int(self), int(divisor))
         if self.exact_div(divisor) is not None:
             return Dim.of(0)
         return Dim.of_atom(Quotient("%", self, divisor))
@@ -171,11 +169,21 @@ class Dim:
         return out
 
 
+DimLike = Dim | int | str
+
+
+def truncated(left: int, right: int) -> int:
+    """The quotient of two integers, toward zero. Raises ZeroDivisionError."""
+    quotient = abs(left) // abs(right)
+    return quotient if (left < 0) == (right < 0) else -quotient
+
+
 def product(dims: Iterable[Dim]) -> Dim:
     """The product of dimensions; 1 for none."""
     return reduce(mul, dims, Dim.of(1))
 
 
+_MAX_DEPTH = 64
 _TOKEN = re.compile(r"\s*(\d+|\w+(?:\?\d+)?|\?\d*|//|[%*+()-])")
 
 
@@ -185,7 +193,7 @@ def parse_dim(text: str) -> Dim:
     if "".join(tokens) != re.sub(r"\s", "", text) or not tokens:
         raise ValueError(f"not a dimension: {text!r}")
     tokens.append("")
-    at = 0
+    at = depth = 0
 
     def take() -> str:
         nonlocal at
@@ -193,14 +201,17 @@ def parse_dim(text: str) -> Dim:
         return str(tokens[at - 1])
 
     def atom() -> Dim:
+        nonlocal depth
         token = take()
-        if token == "(":
-            inner = quotient()
-            if take() != ")":
+        if token in ("(", "-"):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ValueError("a dimension is nested too deeply")
+            inner = quotient() if token == "(" else -atom()
+            if token == "(" and take() != ")":
                 raise ValueError(f"not a dimension: {text!r}")
+            depth -= 1
             return inner
-        if token == "-":
-            return -atom()
         if not token or not (token[0].isalnum() or token[0] in "_?"):
             raise ValueError(f"not a dimension: {text!r}")
         return Dim.of(int(token) if token.isdigit() else token)
@@ -224,7 +235,10 @@ def parse_dim(text: str) -> Dim:
             value = value // total() if take() == "//" else value % total()
         return value
 
-    result = quotient()
+    try:
+        result = quotient()
+    except ZeroDivisionError:
+        raise ValueError(f"a division by zero: {text!r}") from None
     if tokens[at]:
         raise ValueError(f"not a dimension: {text!r}")
     return result

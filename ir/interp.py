@@ -6,7 +6,7 @@ float32 until they are yielded, as in a kernel. The passes and the devices are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Op, Value
 from tlc.ir.dims import Dim
+from tlc.ir.opdef import OpDef
 from tlc.ir.types import FLOATS, TensorType, Type
 
 Array = np.ndarray[Any, Any]
@@ -39,18 +40,29 @@ class Host:
 def bind_symbols(func: Func, args: Sequence[Array]) -> dict[str, int]:
     """The sizes of a function's symbols for these arguments. Raises Failure on a conflict."""
     sizes: dict[str, int] = {}
-    pairs = [
-        (dim, size, name)
-        for value, name, arg in zip(func.params, func.param_names, args, strict=True)
-        for dim, size in zip(value.tensor.shape, arg.shape, strict=True)
-    ]
-    for dim, size, _ in pairs:
-        if dim.symbol is not None:
-            sizes.setdefault(dim.symbol, size)
+    pairs: list[tuple[Dim, int, str]] = []
+    for value, name, arg in zip(func.params, func.param_names, args, strict=True):
+        if arg.ndim != value.tensor.rank:
+            raise Failure(f"{name} is {value.type}, and the argument has rank {arg.ndim}")
+        pairs += [(d, s, name) for d, s in zip(value.tensor.shape, arg.shape, strict=True)]
+    for dim, size, _ in sorted(pairs, key=lambda pair: pair[0].symbol is None):
+        _solve(dim, size, sizes)
     for dim, size, name in pairs:
-        if int(dim.substitute(sizes)) != size:
-            raise Failure(f"dimension {dim} of {name} is {size}, and {dim} is {sizes}")
+        found = dim.substitute(sizes)
+        if found != Dim.of(size):
+            raise Failure(f"dimension {dim} of {name} is {size}, where the others give {found}")
     return sizes
+
+
+def _solve(dim: Dim, size: int, sizes: dict[str, int]) -> None:
+    """Bind the one symbol of a dimension that has no size yet, such as N of `2*N`."""
+    unknown = dim.symbols() - sizes.keys()
+    if len(unknown) == 1:
+        (symbol,) = unknown
+        at_zero, at_one = (dim.substitute({**sizes, symbol: n}) for n in (0, 1))
+        solved = (Dim.of(size) - at_zero).exact_div(at_one - at_zero)
+        if solved is not None and solved.is_static:
+            sizes[symbol] = int(solved)
 
 
 def run(func: Func, args: Sequence[Array], host: Host | None = None) -> list[Array]:
@@ -96,19 +108,31 @@ class _Frame:
         with np.errstate(all="ignore"):
             try:
                 found = op.defn.eval(np, *wide_values, **attrs)
-            except IndexError as problem:
+            except (IndexError, ValueError) as problem:
                 raise Failure(str(problem)) from problem
         return [stored(found, op.result.type, wide)]
 
     def attr(self, value: Any) -> Any:
         match value:
             case Dim():
-                return int(value.substitute(self.sizes))
+                try:
+                    return int(value.substitute(self.sizes))
+                except ZeroDivisionError:
+                    raise Failure("a size is divided by zero") from None
             case TensorType():
-                return value.with_shape(d.substitute(self.sizes) for d in value.shape)
+                return value.with_shape(map(self.attr, value.shape))
             case tuple():
                 return tuple(map(self.attr, value))
         return value
+
+
+def on_numbers(defn: OpDef, numbers: Sequence[float]) -> float:
+    """An elementwise operation of plain numbers, in double precision; `abs` keeps an integer."""
+    if defn.name == "abs":
+        return abs(numbers[0])
+    assert defn.eval is not None
+    with np.errstate(all="ignore"):
+        return float(defn.eval(np, *map(np.float64, numbers)))
 
 
 def stored(array: Any, type: Type, wide: bool) -> Array:

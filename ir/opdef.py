@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from tlc.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
-    from tlc.ir.builder import Builder
     from tlc.ir.core import Value
 
 Effect = Literal["pure", "state", "io"]
@@ -34,11 +33,12 @@ class TypeRuleError(Exception):
 class Param:
     """A parameter of a builtin as a program calls it.
 
-    `kind` says what is accepted and how it is handed on: `tensor` and `tensors` (an array of them)
-    become operands; `axis` (or `axes`) is checked against the rank of the first operand, and counts
-    from the end when negative; `shape` is a list of dimensions, `dim` is one; `int`, `float`, `bool`,
-    `str`, `dtype` are known at build; `attr` is set by the compiler alone. `default` is None for a required parameter; an optional `tensor`
-    that is left out is not among the operands.
+    `kind` says what is accepted and how it is handed on: `tensor` and `tensors` (any number of
+    them) become operands; `axis` (or `axes`) is checked against the rank of the first operand, and
+    counts from the end when negative; `shape` is a list of dimensions, `dim` is one; `int`,
+    `float`, `bool`, `str`, `dtype` are known at build; `attr` is set by the compiler alone.
+    `default` is None for a required parameter; an optional `tensor` that is left out is not among
+    the operands.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
@@ -13,9 +14,11 @@ from tlc.ir.opdef import OPS
 from tlc.ir.printer import IMPLIED
 from tlc.ir.types import DTYPES, SCALARS, ScalarType, TensorType, Type
 
+# a comment stands at a line's start or behind a space; `//` without one divides dimensions
 _TOKEN = re.compile(
-    r"""[ \t\n]+|//[^\n]*\n|(?P<token>
-    hex"[0-9a-f]*" | "(?:[^"\\\n]|\\.)*" | [-+]?(?:\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d+|inf\b|nan\b)
+    r"""[ \t\n]+ | (?:^|(?<=\s))//[^\n]* | (?P<token>
+    hex"[0-9a-f]*" | "(?:[^"\\\n]|\\.)*"
+    | [-+]?(?:\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d+|inf\b|nan\b)
     | [%@][\w.]+ | [\w?]+ | // | [-+*%(){}\[\]<>:,=^])""",
     re.VERBOSE,
 )
@@ -47,8 +50,10 @@ class _Parser:
     def next(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
 
-    def fail(self, message: str) -> ValueError:
-        offset = self.tokens[self.at][1] if self.at < len(self.tokens) else len(self.text)
+    def fail(self, message: str, at: int | None = None) -> ValueError:
+        """An error at a token; at the next one when no other is named."""
+        at = self.at if at is None else at
+        offset = self.tokens[at][1] if at < len(self.tokens) else len(self.text)
         return ValueError(f"line {self.text.count(chr(10), 0, offset) + 1}: {message}")
 
     def take(self, wanted: str = "") -> str:
@@ -64,7 +69,17 @@ class _Parser:
         self.at += 1
         return True
 
-    def listed(self, parse: Any, close: str) -> list[Any]:
+    def string(self) -> str:
+        token = self.take()
+        try:
+            text = json.loads(token)
+        except ValueError:
+            text = None
+        if not isinstance(text, str):
+            raise self.fail(f"{token} is not a string")
+        return text
+
+    def listed(self, parse: Callable[[], Any], close: str) -> list[Any]:
         items = []
         while not self.accept(close):
             items.append(parse())
@@ -80,8 +95,7 @@ class _Parser:
         while self.next:
             if self.accept("model"):
                 self.take(str(len(module.models)))
-                path = json.loads(self.take())
-                module.models.append(ModelRef(path, self.take()))
+                module.models.append(ModelRef(self.string(), self.string()))
             else:
                 self.take("func")
                 module.funcs.append(self.func())
@@ -89,7 +103,9 @@ class _Parser:
 
     def func(self) -> Func:
         self.values = {}
-        name, names = self.take()[1:], []
+        name, names = self.take(), []
+        if not name.startswith("@"):
+            raise self.fail(f"{name} is not the name of a function")
         self.take("(")
 
         def param() -> Value:
@@ -100,7 +116,7 @@ class _Parser:
         body = Block(self.listed(param, ")"))
         self.take("{")
         self.ops(body, 0)
-        return Func(name, body, names)
+        return Func(name[1:], body, names)
 
     def define(self, label: str) -> Value:
         self.take(":")
@@ -121,7 +137,7 @@ class _Parser:
             raise self.fail("a block ends with a yield")
 
     def op(self, depth: int) -> Op:
-        labels = []
+        start, labels = self.at, []
         if self.next.startswith("%"):
             labels = [self.take()]
             while self.accept(","):
@@ -143,8 +159,10 @@ class _Parser:
             while self.accept(","):
                 types.append(self.type())
         if len(types) != len(labels):
-            raise self.fail("as many types as results are needed")
+            raise self.fail("as many types as results are needed", start)
         for key in IMPLIED & set(kinds):
+            if key == "type" and len(types) != 1:
+                raise self.fail(f"{name} has one result", start)
             op.attrs[key] = tuple(types) if key == "results" else types[0]
         op.results = [self.bind(n, t, op) for n, t in zip(labels, types, strict=True)]
         while self.accept("^"):
@@ -170,29 +188,28 @@ class _Parser:
             case "shape":
                 self.take("[")
                 return key, tuple(self.listed(self.dim, "]"))
-        return key, self.attr_value()
+        return key, self.attr_value(0)
 
-    def attr_value(self) -> Any:
+    def attr_value(self, depth: int) -> Any:
+        if self.next.startswith('"'):
+            return self.string()
         token = self.take()
+        if depth > _MAX_DEPTH:
+            raise self.fail("tuples are nested too deeply")
         if token == "(":
-            return tuple(self.listed(self.attr_value, ")"))
+            return tuple(self.listed(lambda: self.attr_value(depth + 1), ")"))
         if token == "<":
             value = self.dim()
             self.take(">")
             return value
         if token in ("true", "false", "none"):
             return {"true": True, "false": False}.get(token)
-        if token.startswith("hex"):
-            return bytes.fromhex(token[4:-1])
-        if token.startswith('"'):
-            return json.loads(token)
-        try:
-            return int(token)
-        except ValueError:
+        for read in (_stored_bytes, int, float):
             try:
-                return float(token)
+                return read(token)
             except ValueError:
-                raise self.fail(f"{token} is not an attribute's value") from None
+                continue
+        raise self.fail(f"{token} is not an attribute's value")
 
     def dim(self) -> Dim:
         start, depth = self.at, 0
@@ -211,3 +228,9 @@ class _Parser:
         if name in SCALARS:
             return ScalarType(name)
         raise self.fail(f"{name} is not a type")
+
+
+def _stored_bytes(token: str) -> bytes:
+    if not token.startswith('hex"'):
+        raise ValueError(token)
+    return bytes.fromhex(token[4:-1])

@@ -1,9 +1,9 @@
 """A module as text: one operation to a line, regions indented; `ir/parser.py` reads it back.
 
-    func @forward(%0 x: f16[N, 3], %1 w: f16[3, 2]) {
-      %2 = contract(%0, %1) : f16[N, 2]  // linear.tl:4
-      yield(%2)
-    }
+func @forward(%0 x: f16[N, 3], %1 w: f16[3, 2]) {
+  %2 = contract(%0, %1) : f16[N, 2]  // linear.tl:4
+  yield(%2)
+}
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IMPLIED = {"type", "results"}
 def print_module(module: Module, *, places: bool = True) -> str:
     """The text of a module; `places` adds the source line of each operation as a comment."""
     out = [
-        f"model {at} {json.dumps(model.path)} {model.fingerprint}"
+        f"model {at} {json.dumps(model.path)} {json.dumps(model.fingerprint)}"
         for at, model in enumerate(module.models)
     ]
     for func in module.funcs:

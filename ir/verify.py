@@ -1,19 +1,47 @@
-"""Checks that a module is well formed: every value defined before use, every type rule still true."""
+"""A module in, an InternalError out unless it is well formed: values defined before they are used,
+type rules still true, every operation where its stage allows it."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
-from tlc.ir.core import Block, Module, Op, Value
-from tlc.ir.opdef import TypeRuleError
+from tlc.ir.core import Block, Func, Module, Op, Value
+from tlc.ir.dims import Dim
+from tlc.ir.opdef import OpDef
 from tlc.ir.printer import print_module
+from tlc.ir.types import TensorType, Type
 
 # what a function's body may still hold once fusion has run
 FUSED_OPS = frozenset(
-    "constant weight fused reshape check print save save_model once yield".split()
+    (
+        "check",
+        "constant",
+        "fused",
+        "once",
+        "print",
+        "reshape",
+        "save",
+        "save_model",
+        "weight",
+        "yield",
+    )
 )
 # what only fusion makes
 MADE_BY_FUSION = frozenset({"fused", "access"})
+# what a kernel may hold beside what it computes
+IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
+REGIONS = {"fused": 1, "once": 1}
+
+
+class _Malformed(Exception):
+    """The text says what is wrong."""
+
+
+def _need(holds: bool, text: str) -> None:
+    if not holds:
+        raise _Malformed(text)
 
 
 def verify(module: Module, stage: str = "lowered") -> None:
@@ -23,39 +51,123 @@ def verify(module: Module, stage: str = "lowered") -> None:
     """
     for func in module.funcs:
         try:
-            _block(func.body, set(), stage, inside=False)
-        except (AssertionError, TypeRuleError, TypeError) as problem:
-            text = f"@{func.name} is malformed ({stage}): {problem}"
-            raise InternalError(text, print_module(module)) from problem
+            _func(func, stage)
+        except Exception as problem:  # a type rule may trip over anything that is malformed
+            text = f"@{func.name} is malformed ({stage}): {problem or type(problem).__name__}"
+            raise InternalError(text, _printed(module)) from problem
+    repeated = [n for n, times in Counter(f.name for f in module.funcs).items() if times > 1]
+    if repeated:
+        raise InternalError(f"two functions are called @{repeated[0]}", _printed(module))
 
 
-def _block(block: Block, outside: set[Value], stage: str, inside: bool) -> None:
-    known = outside | set(block.args)
-    assert block.ops and block.ops[-1].name == "yield", "a block must end with a yield"
+def _printed(module: Module) -> str:
+    try:
+        return print_module(module)
+    except Exception as problem:
+        return f"(the IR cannot be printed: {problem!r})"
+
+
+def _func(func: Func, stage: str) -> None:
+    names = func.param_names
+    _need(len(names) == len(func.params), f"{len(names)} names for {len(func.params)} parameters")
+    known: set[str] = set()
+    for value in func.params:
+        _need(isinstance(value.type, TensorType), "a parameter is no tensor")
+        known |= _symbols(value.type)
+    _block(func.body, stage, _Place(frozenset(known), kernel=False))
+
+
+class _Place:
+    """Where a block stands: the symbols of its function, and whether it is inside a kernel."""
+
+    def __init__(self, symbols: frozenset[str], kernel: bool) -> None:
+        self.symbols, self.kernel = symbols, kernel
+
+
+def _block(block: Block, stage: str, place: _Place) -> None:
+    known: set[Value] = set()
+    for value in block.args:
+        _need(value not in known and value.owner is None, "an argument is defined twice")
+        known.add(value)
+    _need(bool(block.ops) and block.ops[-1].name == "yield", "a block must end with a yield")
     for op in block.ops:
-        assert op.name != "yield" or op is block.ops[-1], "yield is not the last operation"
-        if stage == "lowered":
-            assert op.name not in MADE_BY_FUSION, f"{op.name} before fusion"
-        elif not inside:
-            assert op.name in FUSED_OPS, f"{op.name} is left after fusion"
+        _need(op.name != "yield" or op is block.ops[-1], "yield is not the last operation")
+        _need(_allowed(op, stage, place), f"{op.name} has no place here")
         for value in op.operands:
-            assert value in known, f"an operand of {op.name} is not defined before it"
+            _need(value in known, f"an operand of {op.name} is not defined before it")
         _types(op)
+        _need(_op_symbols(op) <= place.symbols, f"{op.name} has a symbol that no parameter has")
+        _need(
+            len(op.regions) == REGIONS.get(op.name, 0), f"{op.name} has {len(op.regions)} regions"
+        )
         for region in op.regions:
             # a kernel sees its operands only through the arguments of its region, and what is
             # computed once sees nothing of a call
-            _block(region, set(), stage, inside=op.name == "fused")
-        known.update(op.results)
+            _block(region, stage, _Place(place.symbols, kernel=op.name == "fused"))
+            _region(op, region)
+        for value in op.results:
+            _need(value not in known, f"a result of {op.name} is defined twice")
+            _need(value.owner is op, f"a result of {op.name} names another owner")
+            known.add(value)
+
+
+def _allowed(op: Op, stage: str, place: _Place) -> bool:
+    if stage == "lowered":
+        return op.name not in MADE_BY_FUSION
+    if place.kernel:
+        return op.defn.elementwise or op.defn.kernel is not None or op.name in IN_KERNELS
+    return op.name in FUSED_OPS
 
 
 def _types(op: Op) -> None:
-    assert op.defn.type is not None, f"{op.name} is a composition and has no place in the IR"
-    wanted = op.defn.type(*(v.type for v in op.operands), **op.attrs)
+    defn = op.defn
+    if defn.type is None:
+        raise _Malformed(f"{op.name} is a composition and has no place in the IR")
+    at_least, any_number = _operand_count(defn)
+    count = len(op.operands)
+    _need(count == at_least or (any_number and count > at_least), f"{op.name} has {count} operands")
+    wanted = {p.name for p in defn.params if not p.kind.startswith("tensor")}
+    _need(op.attrs.keys() == wanted, f"the attributes of {op.name} are {', '.join(op.attrs)}")
+    result = tuple(defn.type(*(v.type for v in op.operands), **op.attrs))
     found = tuple(v.type for v in op.results)
-    assert tuple(wanted) == found, f"{op.name} gives {found}, its type rule says {wanted}"
+    _need(result == found, f"{op.name} gives {_list(found)}, its type rule says {_list(result)}")
+
+
+def _operand_count(defn: OpDef) -> tuple[int, bool]:
+    """How many operands an operation has, and whether it may have more."""
+    kinds = [p.kind for p in defn.params]
+    return kinds.count("tensor"), "tensors" in kinds
+
+
+def _region(op: Op, region: Block) -> None:
+    _need(
+        [v.type for v in region.args] == [v.type for v in op.operands],
+        f"the arguments of the region of {op.name} are not its operands",
+    )
+    _need(
+        [v.type for v in region.yielded] == [v.type for v in op.results],
+        f"the region of {op.name} does not yield its results",
+    )
+
+
+def _list(types: tuple[Type, ...]) -> str:
+    return ", ".join(map(str, types)) or "nothing"
+
+
+def _op_symbols(op: Op) -> set[str]:
+    found: set[str] = set()
     for value in op.results:
-        assert value.owner is op, f"a result of {op.name} names another owner"
-    if op.name == "fused":
-        (region,) = op.regions
-        assert [v.type for v in region.args] == [v.type for v in op.operands], "fused arguments"
-        assert tuple(v.type for v in region.yielded) == found, "fused results"
+        found |= _symbols(value.type)
+    for attr in op.attrs.values():
+        found |= _symbols(attr)
+    return found
+
+
+def _symbols(value: object) -> set[str]:
+    """The symbols in a type or an attribute."""
+    match value:
+        case Dim():
+            return set(value.symbols())
+        case TensorType(shape=parts) | tuple(parts):
+            return {name for part in parts for name in _symbols(part)}
+    return set()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
+from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, statements
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope
-from tlc.ir.lower.types import Symbols, convert, is_tensor_type, unify
-from tlc.ir.lower.values import Lowered, Model, describe, is_number, whole
-from tlc.ir.opdef import BUILTINS, OpDef, Param
-from tlc.ir.types import SPELLINGS, TensorType
+from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
+from tlc.ir.lower.values import Lowered, describe, is_number, whole
+from tlc.ir.opdef import BUILTINS, OpDef, Param, TypeRuleError
+from tlc.ir.types import FLOATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ def call(cx: Context, node: ast.Call) -> Lowered:
             cx.fail("E0302", "this cannot be called", other.span)
     if name in cx.program.functions:
         return _function(cx, cx.program.functions[name], first + _arguments(cx, node), node.span)
+    if node.type_args and (name != "tensor" or len(node.type_args) != 1):
+        cx.unsupported(f"`{name}` with type arguments", at)
     if name in SPECIAL:
         return SPECIAL[name](cx, node, first)
     if name in BUILTINS:
@@ -54,16 +58,27 @@ def call(cx: Context, node: ast.Call) -> Lowered:
     cx.fail("E0201", f"unknown {what} `{name}`", at, hint=did_you_mean(name, known))
 
 
-# builtins of LANGUAGE that have no operation behind them yet
-_LATER = frozenset(
-    """panic assert assert_eq env input str to_int append get vec from_vec to_vec rand randn random_normal
-    batch_norm conv2d max_pool2d avg_pool2d einsum rope causal_mask apply_attention_mask attention
-    scatter one_hot cumsum sort topk fused_add_relu fused_mul_relu fused_affine fused_gelu_linear
-    padding_mask combine_masks precompute_rope_cos precompute_rope_sin dropout load_image preprocess
-    predict load_tokenizer tokenize detokenize detokenize_incremental temperature_sample sample top_k
-    top_p min_p learnable backward cleanup new_tensor_buffer alloc KVCache::new_f16
-    KVCache::new_f32""".split()
-)
+# fmt: off
+# builtins of the language that have no operation behind them yet
+_LATER = frozenset((
+    "panic", "assert", "assert_eq", "env", "input", "str", "to_int", "append", "get", "set",
+    "vec", "from_vec", "to_vec", "IntVec", "FloatVec", "StringVec", "BoolVec",
+    "rand", "randn", "random_normal", "f16::rand", "f16::randn", "f32::rand", "f32::randn",
+    "batch_norm", "conv2d", "max_pool2d", "avg_pool2d", "einsum", "rope", "causal_mask",
+    "apply_attention_mask", "attention", "scatter", "one_hot", "cumsum", "sort", "topk",
+    "fused_add_relu", "fused_mul_relu", "fused_affine", "fused_gelu_linear", "padding_mask",
+    "combine_masks", "precompute_rope_cos", "precompute_rope_sin", "dropout",
+    "load_image", "preprocess", "predict", "load_tokenizer", "tokenize", "detokenize",
+    "detokenize_incremental", "temperature_sample", "sample", "top_k", "top_p", "min_p",
+    "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",
+    "cleanup", "new_tensor_buffer", "alloc", "KVCache::new_f16", "KVCache::new_f32",
+    "entity_onehot", "entity_dim", "transe_score", "distmult_score", "complex_score",
+    "margin_ranking_loss", "binary_cross_entropy", "predict_tail_transe",
+    "predict_tail_distmult", "predict_tail_complex", "predict_head_transe",
+    "predict_head_distmult", "predict_head_complex", "compute_rank", "compute_mrr",
+    "compute_hits_at_k", "compute_mean_rank", "relational_aggregate", "normalize_features",
+))
+# fmt: on
 
 
 def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
@@ -104,12 +119,13 @@ def _count(n: int) -> str:
     return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
 
 
-# ---- functions of the program -----------------------------------------------------------------------
+# ---- functions of the program --------------------------------------------------------------------
 
 
 def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowered:
     """A function's body with its parameters bound, lowered where it is called."""
     cx.program.called.add(fn.name)
+    cx.step(span)
     if cx.skipping and any(name == fn.name for name, _ in cx.calls):
         raise CompileError([])  # a recursion in code that never runs: nothing can be said
     if len(cx.calls) >= MAX_CALLS:
@@ -125,6 +141,8 @@ def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowe
     placed = place(cx, params, args, f"`{fn.name}`", span)
     scope, symbols = Scope(cx.globals), Symbols()
     for param in fn.params:
+        bind(param.type, placed[param.name].value, placed[param.name].span, symbols)
+    for param in fn.params:
         arg = placed[param.name]
         value = arg.value
         if param.type is not None:
@@ -133,8 +151,11 @@ def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowe
     return apply(cx, fn, scope, symbols, span)
 
 
-def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span) -> Lowered:
-    """The body of a function in a scope that has its parameters; checks the declared result."""
+def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | None) -> Lowered:
+    """The body of a function in a scope that has its parameters; checks the declared result.
+
+    `span` is the place of the call, and None where the function is an entry.
+    """
     for name, size in symbols.sizes.items():
         scope.names.setdefault(name, int(size) if size.is_static else size)
     cx.calls.append((fn.name, span))
@@ -160,40 +181,57 @@ def _last(fn: ast.Fn) -> Span:
     return fn.body.body[-1].span if fn.body.body else fn.name_span
 
 
-# ---- builtins ---------------------------------------------------------------------------------------
+# ---- builtins ------------------------------------------------------------------------------------
 
 
-def builtin(
-    cx: Context, op: OpDef, name: str, args: list[Argument], span: Span
-) -> Value:
-    """A builtin of the registry: arguments are checked and handed on as its record says."""
+def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span) -> Lowered:
+    """A builtin of the registry: arguments are checked and handed on as its record says.
+
+    An elementwise function of plain numbers is a plain number, computed at once.
+    """
     placed = place(cx, op.params, args, f"`{name}`", span)
+    tensors = [placed[p.name] for p in op.params if p.kind == "tensor" and p.name in placed]
+    if op.elementwise and all(is_number(arg.value) for arg in tensors):
+        from tlc.ir.interp import on_numbers
+
+        return on_numbers(op, [arg.value for arg in tensors])
+    like = _model_of_numbers(tensors)
     operands: list[Value] = []
-    places: list[Span] = []
     attrs: dict[str, object] = {}
     for param in op.params:
         arg = placed.get(param.name)
-        if arg is None:
-            if param.kind not in ("tensor", "tensors"):
-                attrs[param.name] = _DEFAULTS.get(param.default or "", param.default)
-                if param.kind in ("axis", "int", "float") and isinstance(attrs[param.name], str):
-                    attrs[param.name] = float(param.default or 0) if param.kind == "float" else int(param.default or 0)
-            continue
         if param.kind == "tensor":
-            like = operands[0] if operands else None
-            value = expressions.as_tensor(cx, arg.value, like, arg.span)
-            if value is None:
-                _wrong(cx, name, param, arg)
-            operands.append(value)
-            places.append(arg.span)
+            if arg is not None:
+                value = expressions.as_tensor(cx, arg.value, like, arg.span)
+                operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
-            attrs[param.name] = _known(cx, name, param, arg)
+            attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
+    places = [arg.span for arg in tensors]
     if op.elementwise and len(operands) > 1:
         return _elementwise(cx, op, operands, span, places)
     return cx.emit(op, *operands, span=span, places=places, **attrs)
 
 
-_DEFAULTS: dict[str, object] = {"none": None, "false": False, "true": True}
+def _model_of_numbers(args: Sequence[Argument]) -> Value | None:
+    """The operand whose dtype numbers among the arguments get: a floating-point one, if any."""
+    values = [arg.value for arg in args if isinstance(arg.value, Value)]
+    floats = [v for v in values if v.tensor.dtype in FLOATS]
+    return next(iter(floats or values), None)
+
+
+def _default(param: Param) -> object:
+    """The value of a parameter that is left out."""
+    text = param.default or "none"
+    match param.kind:
+        case _ if text == "none":
+            return None
+        case "float":
+            return float(text)
+        case "bool":
+            return text == "true"
+        case "axis" | "int":
+            return int(text)
+    return text
 
 
 def _elementwise(
@@ -202,9 +240,6 @@ def _elementwise(
     mask = [v for v in operands if v.tensor.dtype == "bool"]
     if op.name != "where" or len(mask) != 1 or operands[0] is not mask[0]:
         return expressions.elementwise(cx, op.name, operands, span, tuple(places))
-    from tlc.ir.builder import broadcast_shape
-    from tlc.ir.opdef import TypeRuleError
-
     cx.builder.span = span
     try:
         shape = broadcast_shape([v.tensor.shape for v in operands])
@@ -245,12 +280,15 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
     _wrong(cx, name, param, arg)
 
 
-def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> object:
+def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
     wanted = {"tensor": "a tensor", "axis": "an axis", "int": "a whole number", "dim": "a size",
               "float": "a number", "bool": "true or false", "str": "a string",
               "axes": "a list of axes"}.get(param.kind, param.kind)  # fmt: skip
-    code = "E0304" if isinstance(arg.value, Value) and param.kind != "tensor" else "E0302"
-    late = ", known at build" if code == "E0304" else ""
+    code, late = "E0302", ""
+    if isinstance(arg.value, Value | Dim) and param.kind != "tensor":
+        code, late = "E0304", ", known at build"
+    elif isinstance(arg.value, float):
+        code = "E0303"  # a fraction where a whole number is wanted
     cx.fail(
         code,
         f"`{param.name}` of `{name}` is {wanted}{late}, and this is {describe(arg.value)}",
@@ -260,19 +298,17 @@ def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> object:
 
 def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     """A list of sizes; integral floats are sizes too."""
+    if not isinstance(value, list | tuple):
+        cx.fail("E0303", f"a shape is a list of sizes, and this is {describe(value)}", span)
     sizes: list[Dim] = []
-    for item in value if isinstance(value, list | tuple) else [None]:
+    for item in value:
         number = whole(item)
         if number is None or (isinstance(number, int) and number < 0):
-            cx.fail(
-                "E0303",
-                f"a shape is a list of sizes, and this has {describe(item) if number is None else number}"
-                if isinstance(value, list | tuple)
-                else f"a shape is a list of sizes, and this is {describe(value)}",
-                span,
-            )
+            held = describe(item) if number is None else number
+            code = "E0304" if isinstance(item, Value) else "E0303"
+            cx.fail(code, f"a shape is a list of sizes, and this has {held}", span)
         sizes.append(Dim.of(number))
     return tuple(sizes)
 
 
-__all__ = ["Argument", "Model", "SPELLINGS", "TensorType", "apply", "builtin", "call", "place", "shape_of"]
+__all__ = ["Argument", "apply", "builtin", "call", "place", "shape_of"]

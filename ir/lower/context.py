@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Iterator, NoReturn
+from typing import Any, NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
@@ -18,6 +18,7 @@ from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
 
 OpenModel = Callable[[str, Span], ModelHeader]
 MAX_CALLS = 100
+MAX_STEPS = 500_000  # statements and calls
 
 
 class Scope:
@@ -27,16 +28,24 @@ class Scope:
         self.parent = parent
         self.names: dict[str, Lowered] = {}
 
+    def outwards(self) -> Iterator[Scope]:
+        """This scope, the one around it, and so on."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
     def find(self, name: str) -> Scope | None:
         """The innermost scope that has the name."""
-        scope: Scope | None = self
-        while scope is not None and name not in scope.names:
-            scope = scope.parent
-        return scope
+        return next((scope for scope in self.outwards() if name in scope.names), None)
 
     def visible(self) -> set[str]:
-        found = set(self.names)
-        return found | self.parent.visible() if self.parent else found
+        """All names that can be read here."""
+        return {name for scope in self.outwards() for name in scope.names}
+
+
+class TooLong(CompileError):
+    """Nothing more can be said of a program that takes too long to build."""
 
 
 class NeedsGlobals(Exception):
@@ -54,6 +63,7 @@ class Program:
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
+    steps: int = 0
     hints: dict[str, Span] = field(default_factory=dict)
     diagnostics: dict[tuple[Any, ...], Diagnostic] = field(default_factory=dict)
 
@@ -73,8 +83,9 @@ class Context:
     scope: Scope
     globals: Scope
     silent: bool = False  # drop printing and saving: only the values of names are wanted
+    alone: bool = False  # top-level statements have not run: their names have no values
     skipping: int = 0  # inside code that is only checked
-    calls: list[tuple[str, Span]] = field(default_factory=list)
+    calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
 
     # ---- errors -------------------------------------------------------------------------------
 
@@ -88,16 +99,23 @@ class Context:
         hint: str = "",
     ) -> NoReturn:
         """Raise a CompileError that also shows the calls that led here."""
-        trail = [Label(at, f"in this call of `{name}`") for name, at in reversed(self.calls)]
-        raise CompileError(
-            [Diagnostic(code, message, span, label, (*others, *trail[:4]), hint)]
-        )
+        called = [(name, at) for name, at in reversed(self.calls) if at is not None]
+        trail = [Label(at, f"in this call of `{name}`") for name, at in called]
+        raise CompileError([Diagnostic(code, message, span, label, (*others, *trail[:4]), hint)])
 
     def unsupported(self, what: str, span: Span, hint: str = "") -> NoReturn:
         self.fail("E0401", f"{what} is not supported yet", span, hint=hint)
 
     def warn(self, code: str, message: str, span: Span, hint: str = "") -> None:
-        self.program.report([Diagnostic(code, message, span, hint=hint, severity="warning")])
+        if not self.skipping:
+            self.program.report([Diagnostic(code, message, span, hint=hint, severity="warning")])
+
+    def step(self, span: Span) -> None:
+        """Count a statement or a call; a program that takes too many to build is refused."""
+        self.program.steps += 1
+        if self.program.steps > MAX_STEPS:
+            text = f"a program of more than {MAX_STEPS} steps at build is not supported yet"
+            raise TooLong([Diagnostic("E0401", text, span)])
 
     # ---- names --------------------------------------------------------------------------------
 
@@ -109,7 +127,7 @@ class Context:
             if isinstance(value, Poison):
                 raise CompileError([])
             return value
-        if name in self.program.global_names and self.calls:
+        if name in self.program.global_names and self.alone:
             raise NeedsGlobals(name)
         known = self.scope.visible() | self.program.functions.keys() | BUILTINS.keys()
         hint = did_you_mean(name, known)
@@ -131,19 +149,28 @@ class Context:
 
     @contextmanager
     def scratch(self) -> Iterator[None]:
-        """Operations made here are thrown away: code that is checked and never runs."""
+        """What happens here is undone: code that is checked and never runs."""
         kept, self.builder.block = self.builder.block, Block()
+        scopes = [*self.scope.outwards(), self.globals]
+        names = [dict(scope.names) for scope in scopes]
         self.skipping += 1
         try:
             yield
         finally:
             self.builder.block = kept
+            for scope, before in zip(scopes, names, strict=True):
+                scope.names = before
             self.skipping -= 1
 
     # ---- operations ---------------------------------------------------------------------------
 
     def emit(
-        self, op: OpDef | str, *operands: Value, span: Span, places: Sequence[Span] = (), **attrs: Any
+        self,
+        op: OpDef | str,
+        *operands: Value,
+        span: Span,
+        places: Sequence[Span] = (),
+        **attrs: Any,
     ) -> Value:
         """An operation, its type rule's refusal turned into a diagnostic.
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
-from tlc.ir.dims import Dim
+from tlc.ir.dims import Dim, truncated
 from tlc.ir.lower import calls, indexing, statements
-from tlc.ir.lower.context import Context
+from tlc.ir.lower.context import Context, TooLong
+from tlc.ir.lower.literals import check_range, literal
 from tlc.ir.lower.types import dtype_of
-from tlc.ir.lower.values import Lowered, Range, describe, is_number, whole
-from tlc.ir.types import FLOATS, TensorType
+from tlc.ir.lower.values import Lowered, Range, describe, first_piece, is_number, show, whole
+from tlc.ir.opdef import TypeRuleError
+from tlc.ir.types import TensorType
+
+MAX_LENGTH = 1 << 24  # of an array or string that is known at build
 
 _TENSOR_OPS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow", "@": "matmul",
@@ -53,16 +58,17 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
             return tuple(expression(cx, item) for item in items)
         case ast.Repeat(value=value, count=count):
             times = whole(expression(cx, count))
-            if not isinstance(times, int) or times < 0:
+            if isinstance(times, Dim):
+                cx.unsupported("an array whose length only run time knows", count.span)
+            if times is None or times < 0:
                 cx.fail("E0303", "the count of `[value; count]` is a whole number", count.span)
+            _limited(cx, times, node.span)
             return [expression(cx, value)] * times
         case ast.Range(low=low, high=high):
-            ends = [whole(expression(cx, e)) for e in (low, high)]
-            if not all(isinstance(e, int) for e in ends):
-                cx.fail("E0304", "the ends of a range must be known at build", node.span)
-            return Range(*ends)  # type: ignore[arg-type]
-        case ast.Cast(operand=operand, type=type):
-            return _cast(cx, expression(cx, operand), type, node.span)
+            ends = [(expression(cx, e), e.span) for e in (low, high)]
+            return Range(*(range_end(cx, value, at) for value, at in ends))
+        case ast.Cast(operand=operand, type=wanted):
+            return _cast(cx, expression(cx, operand), wanted, node.span)
         case ast.IfExpr(test=test, then=then, orelse=orelse):
             return _if(cx, test, then, orelse, node.span)
         case ast.BlockExpr(body=body):
@@ -77,7 +83,7 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
 _NAMES = {"Match": "`match`", "StructLit": "a struct literal"}
 
 
-# ---- operators --------------------------------------------------------------------------------------
+# ---- operators -----------------------------------------------------------------------------------
 
 
 def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
@@ -92,14 +98,34 @@ def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
                 continue
             value = expression(cx, step.right)
             if not isinstance(value, bool | Value):
-                cx.fail("E0302", f"`{step.op}` needs bools, and this is {describe(value)}", step.right.span)
+                cx.fail(
+                    "E0302",
+                    f"`{step.op}` needs bools, and this is {describe(value)}",
+                    step.right.span,
+                )
             continue
         value = binary(cx, step.op, value, expression(cx, step.right), step)
     return value
 
 
+def range_end(cx: Context, value: Lowered, span: Span) -> int:
+    """An end of a range: a whole number."""
+    end = whole(value)
+    if isinstance(end, Dim) or isinstance(value, Value):
+        cx.unsupported("a range whose ends only run time knows", span)
+    if end is None:
+        cx.fail("E0303", f"a range ends at a whole number, and this is {describe(value)}", span)
+    return end
+
+
+def _limited(cx: Context, length: int, span: Span) -> None:
+    if length > MAX_LENGTH:
+        cx.unsupported(f"an array or string of more than {MAX_LENGTH} elements", span)
+
+
 def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Lowered:
     """An operator applied to two values: at build when both are known, else as an operation."""
+    left, right = first_piece(left), first_piece(right)
     if isinstance(left, Value) or isinstance(right, Value):
         return _tensor_binary(cx, op, left, right, node)
     if op in _COMPARE:
@@ -111,15 +137,19 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         return _arithmetic(cx, op, left, right, node)
     match op, left, right:
         case "+", str(), str():
+            _limited(cx, len(left) + len(right), node.span)
             return left + right
-        case "*", str(), int():
+        case "*", str(), int() if not isinstance(right, bool):
+            _limited(cx, len(left) * max(right, 0), node.span)
             return left * right
-        case "+", list(), list():
-            return [*left, *right]
+        case _, list(), list() | int() | float():  # on their own, arrays are float16 tensors
+            return _tensor_binary(cx, op, left, right, node)
+        case _, int() | float(), list():
+            return _tensor_binary(cx, op, left, right, node)
     _no_operator(cx, op, left, right, node)
 
 
-def _no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Any:
+def _no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> NoReturn:
     cx.fail(
         "E0302",
         f"no `{op}` of {describe(left)} and {describe(right)}",
@@ -135,8 +165,10 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     """Numbers known at build; integers divide as C does, toward zero."""
     sizes = isinstance(left, Dim) or isinstance(right, Dim)
     if sizes:
+        # a division of floats is another one than that of sizes
+        exact = op in ("/", "%") and (isinstance(left, float) or isinstance(right, float))
         left, right = whole(left), whole(right)
-        if left is None or right is None or op not in "+-*/%":
+        if left is None or right is None or exact or op not in "+-*/%":
             cx.fail("E0304", f"`{op}` of a size that only run time knows", node.span)
         left, right = Dim.of(left), Dim.of(right)
     if op in "/%" and right == (Dim.of(0) if sizes else 0):
@@ -153,14 +185,14 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
             case "/" if sizes:
                 result = left // right
             case "/":
-                result = _truncated(left, right) if both_int else left / right
+                result = truncated(left, right) if both_int else left / right
             case "%" if both_int:
-                result = left - right * _truncated(left, right)
+                result = left - right * truncated(left, right)
             case "%":
-                from math import fmod
-
-                result = left % right if sizes else fmod(left, right)
-            case "**" if not both_int or abs(right) <= 64:
+                result = left % right if sizes else math.fmod(left, right)
+            case "**" if both_int and right > 64 and abs(left) > 1:
+                raise OverflowError
+            case "**":
                 result = left**right if not both_int or right >= 0 else float(left) ** right
             case _:
                 _no_operator(cx, op, left, right, node)
@@ -168,15 +200,17 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
         cx.fail("E0305", f"`{op}` of {left} and {right} has no finite result", node.span)
     if isinstance(result, complex):
         cx.fail("E0305", f"`{op}` of {left} and {right} is not a real number", node.span)
+    if isinstance(result, int) and not -(2**63) <= result < 2**63:
+        cx.fail("E0305", f"`{op}` of {left} and {right} is beyond 64 bits", node.span)
     return int(result) if isinstance(result, Dim) and result.is_static else result
 
 
-def _truncated(left: int, right: int) -> int:
-    quotient = abs(left) // abs(right)
-    return quotient if (left < 0) == (right < 0) else -quotient
-
-
 def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> bool:
+    match left, right:
+        case (list(), list()) | (tuple(), tuple()) if op in ("==", "!="):
+            pairs = zip(left, right, strict=False)
+            same = len(left) == len(right) and all(_compare(cx, "==", a, b, node) for a, b in pairs)
+            return same == (op == "==")
     if isinstance(left, Dim) or isinstance(right, Dim):
         if op == "==" and left == right:
             return True
@@ -186,18 +220,24 @@ def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Bina
             if gap.is_static:
                 return _COMPARE[op](int(gap), 0)
         cx.unsupported("a comparison of sizes that only run time knows", node.span)
-    kinds = [bool if isinstance(v, bool) else float if is_number(v) else type(v) for v in (left, right)]
-    if kinds[0] is not kinds[1] or (kinds[0] not in (float, str) and op not in ("==", "!=")):
+    kinds = [
+        bool if isinstance(v, bool) else float if is_number(v) else type(v) for v in (left, right)
+    ]
+    ordered = kinds[0] in (float, str) or op in ("==", "!=")
+    if kinds[0] is not kinds[1] or not ordered or kinds[0] in (Value, list, tuple):
         _no_operator(cx, op, left, right, node)
     return _COMPARE[op](left, right)
 
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:
     places = (node.left.span, node.right.span)
-    values = [as_tensor(cx, v, like, at) for v, like, at in zip((left, right), (right, left), places, strict=True)]
-    if any(v is None for v in values):
-        _no_operator(cx, op, left, right, node)
+    values = [
+        as_tensor(cx, v, like, at)
+        for v, like, at in zip((left, right), (right, left), places, strict=True)
+    ]
     a, b = values
+    if a is None or b is None:
+        _no_operator(cx, op, left, right, node)
     if op == "@":
         return cx.emit("matmul", a, b, span=node.span, places=places)
     return elementwise(cx, _TENSOR_OPS[op], [a, b], node.span, places)
@@ -207,8 +247,6 @@ def elementwise(
     cx: Context, op: str, values: list[Any], span: Span, places: tuple[Span, ...]
 ) -> Value:
     """An elementwise operation with NumPy's broadcasting; the message names the operands."""
-    from tlc.ir.opdef import TypeRuleError
-
     cx.builder.span = span
     try:
         together = cx.builder.together(*values)
@@ -218,19 +256,42 @@ def elementwise(
 
 
 def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value | None:
-    """A number as a tensor of the other operand's dtype; None for what is neither."""
+    """A number or an array as a tensor of the other operand's dtype; None for what is neither."""
+    value = first_piece(value)
+    dtype = like.tensor.dtype if isinstance(like, Value) else "f16"
     if isinstance(value, Value):
         return value
-    if isinstance(value, bool) or not (is_number(value) or isinstance(value, Dim)):
-        return None
-    dtype = like.tensor.dtype if isinstance(like, Value) else "f16"
-    if dtype == "i32" and whole(value) is None:
+    if isinstance(value, list):
+        return literal(cx, value, "f16" if dtype == "bool" else dtype, span)
+    if isinstance(value, bool):
+        if dtype != "bool":
+            return None
+    elif is_number(value) or isinstance(value, Dim):
+        if dtype == "i32" and whole(value) is None:
+            return None
+        dtype = "f16" if dtype == "bool" else dtype
+        if not isinstance(value, Dim):
+            check_range(cx, value, dtype, span)
+    else:
         return None
     cx.builder.span = span
-    return cx.builder.constant(value, TensorType("f16" if dtype == "bool" else dtype, ()))
+    return cx.builder.constant(value, TensorType(dtype, ()))
+
+
+def need_tensor(cx: Context, value: Lowered, span: Span) -> Value:
+    """A tensor, or an array as one. Reports anything else."""
+    if isinstance(value, Value):
+        return value
+    found = None if isinstance(value, Dim) or is_number(value) else as_tensor(cx, value, None, span)
+    if found is None:
+        cx.fail("E0302", f"a tensor is needed, and this is {describe(value)}", span)
+    return found
 
 
 def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
+    value = first_piece(value)
+    if isinstance(value, list) and op == "-":
+        value = need_tensor(cx, value, node.operand.span)
     if isinstance(value, Value):
         name = "neg" if op == "-" else "not"
         return cx.emit(name, value, span=node.span, places=(node.operand.span,))
@@ -241,25 +302,41 @@ def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
     cx.fail("E0302", f"no `{op}` of {describe(value)}", node.span)
 
 
-def _cast(cx: Context, value: Lowered, type: ast.TypeExpr, span: Span) -> Lowered:
-    if isinstance(value, Value):
-        return cx.emit("cast", value, dtype=dtype_of(cx, type), span=span)
-    if is_number(value) or isinstance(value, bool):
-        match type.name:
-            case "int" | "int32":
-                return int(value)
-            case "float" | "float16" | "float32":
-                return float(value)
-            case "bool":
-                return bool(value)
-    if type.name in ("string", "String", "str") and not isinstance(value, Value):
-        from tlc.ir.lower.values import show
+def _cast(cx: Context, value: Lowered, wanted: ast.TypeExpr, span: Span) -> Lowered:
+    value = first_piece(value)
+    if wanted.name in ("string", "String", "str") and not isinstance(value, Value):
+        text = show(value)
+        if text is None:
+            cx.unsupported(f"{describe(value)} as a string", span)
+        return text
+    dtype = dtype_of(cx, wanted)
+    match value:
+        case Value():
+            return cx.emit("cast", value, dtype=dtype, span=span)
+        case list():
+            return literal(cx, value, dtype, span)
+        case Dim():
+            if dtype == "i32":
+                return value
+            cx.builder.span = span
+            return cx.builder.constant(value, TensorType(dtype, ()))
+        case bool() | int() | float():
+            return _cast_number(cx, value, dtype, span)
+    cx.fail("E0302", f"{describe(value)} cannot be converted to {wanted.span.text}", span)
 
-        return show(value)
-    cx.fail("E0302", f"{describe(value)} cannot be converted to {type.span.text}", span)
+
+def _cast_number(cx: Context, value: float, dtype: str, span: Span) -> float:
+    match dtype:
+        case "bool":
+            return bool(value)
+        case "i32" if not math.isfinite(value):
+            cx.fail("E0305", f"{value} has no whole number", span)
+        case "i32":
+            return int(value)
+    return float(value)
 
 
-# ---- choices ----------------------------------------------------------------------------------------
+# ---- choices -------------------------------------------------------------------------------------
 
 
 def condition(cx: Context, node: ast.Expr) -> bool:
@@ -284,28 +361,40 @@ def _if(cx: Context, test: ast.Expr, then: ast.Expr, orelse: ast.Expr, span: Spa
         try:
             skipped = expression(cx, other)
         except CompileError as problem:
-            if any(d.code.startswith("E02") for d in problem.diagnostics):
+            unknown = any(d.code.startswith("E02") for d in problem.diagnostics)
+            if unknown or isinstance(problem, TooLong):
                 raise
             return value  # code that never runs may rest on what does not hold, as a size does
-    agree(cx, taken, value, other, skipped, span)
+        except (statements.Return, statements.LoopExit):
+            return value
+    _agree(cx, (taken, value), (other, skipped), span)
     return value
 
 
-def agree(
-    cx: Context, taken: ast.Node, value: Lowered, other: ast.Node, skipped: Lowered, span: Span
+def _agree(
+    cx: Context, taken: tuple[ast.Node, Lowered], other: tuple[ast.Node, Lowered], span: Span
 ) -> None:
     """The two branches of an `if` that is used as a value must have one kind of value."""
-    if _kind(value) != _kind(skipped):
-        places = sorted([(taken.span, value), (other.span, skipped)], key=lambda p: p[0].start)
+    if _kind(taken[1]) != _kind(other[1]):
         cx.fail(
             "E0302",
             "the branches of this `if` have different types",
             span,
-            others=[Label(at, f"this is {describe(v)}") for at, v in places],
+            others=[
+                Label(node.span, f"this is {describe(value)}")
+                for node, value in sorted((taken, other), key=lambda pair: pair[0].span.start)
+            ],
         )
 
 
 def _kind(value: Lowered) -> str:
+    """What has to be the same in both branches: the dtype of a tensor, the type of anything else.
+
+    A tensor of rank 0 is a number, as a literal is.
+    """
     if isinstance(value, Value):
-        return value.tensor.dtype if value.tensor.shape or value.tensor.dtype in FLOATS else "int"
+        dtype = value.tensor.dtype
+        if value.tensor.shape:
+            return dtype
+        return "int" if dtype == "i32" else "bool" if dtype == "bool" else "float"
     return describe(value)

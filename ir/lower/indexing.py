@@ -9,7 +9,8 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Metadata, Model, ModelPath, Range, describe, whole
+from tlc.ir.lower.values import Lowered, Metadata, Model, ModelPath, Pieces, Range, describe, whole
+from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import PACKED, TensorType
 
 _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
@@ -28,13 +29,15 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
     """`value.name` without a call."""
     value = expressions.expression(cx, node.value)
     name = node.name
+    if isinstance(value, list | Pieces) and name in _TENSOR_MEMBERS and name != "len":
+        value = expressions.need_tensor(cx, value, node.value.span)
     match value:
         case Value():
             match name:
                 case "shape":
                     return shape(value)
                 case "T":
-                    return cx.emit("transpose", value, a=None, b=None, span=node.span)
+                    return cx.emit("transpose", value, span=node.span)
                 case "rank" | "ndim":
                     return value.tensor.rank
                 case "len" if value.tensor.rank:
@@ -67,7 +70,7 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
     )
 
 
-# ---- models -----------------------------------------------------------------------------------------
+# ---- models --------------------------------------------------------------------------------------
 
 
 def _inside(cx: Context, model: Model, name: str, span: Span) -> Lowered:
@@ -86,7 +89,9 @@ def tensor(cx: Context, model: Model, name: str, span: Span) -> Value:
         hint = did_you_mean(name, model.header.tensors)
         if not hint:
             some = sorted(model.header.tensors)[:3]
-            hint = f"it has {len(model.header.tensors)} tensors" + (f", such as {', '.join(some)}" if some else "")
+            hint = f"it has {len(model.header.tensors)} tensors" + (
+                f", such as {', '.join(some)}" if some else ""
+            )
         cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
     if entry.encoding.startswith(_REFUSED):
         cx.fail(
@@ -130,7 +135,7 @@ def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
     return list(value) if not isinstance(value, bool | int | float | str) else value
 
 
-# ---- indices ----------------------------------------------------------------------------------------
+# ---- indices -------------------------------------------------------------------------------------
 
 
 def index(cx: Context, node: ast.Index) -> Lowered:
@@ -154,10 +159,13 @@ def index(cx: Context, node: ast.Index) -> Lowered:
     cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)
 
 
-def _list_index(cx: Context, value: list[Lowered] | tuple[Lowered, ...] | str, item: ast.Expr) -> Lowered:
+def _list_index(
+    cx: Context, value: list[Lowered] | tuple[Lowered, ...] | str, item: ast.Expr
+) -> Lowered:
     if isinstance(item, ast.Slice):
         low, high = (
-            None if e is None else whole(expressions.expression(cx, e)) for e in (item.low, item.high)
+            None if e is None else whole(expressions.expression(cx, e))
+            for e in (item.low, item.high)
         )
         if isinstance(low, Dim) or isinstance(high, Dim):
             cx.fail("E0304", "the ends of this slice must be known at build", item.span)
@@ -196,18 +204,36 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
             continue
         at = whole(found)
         if at is None:
-            cx.fail("E0303", f"an index is a whole number, and this is {describe(found)}", item.span)
+            cx.fail(
+                "E0303", f"an index is a whole number, and this is {describe(found)}", item.span
+            )
         size = out.tensor.shape[axis]
         start = Dim.of(at)
-        if start.is_static:
-            if size.is_static and not -int(size) <= int(start) < int(size):
-                cx.fail("E0303", f"index {at} is out of range for axis {axis} of {value.type}", item.span)
-            if int(start) < 0:
-                start = size + start
-        cut = cx.emit("slice", out, axis=axis, start=start, length=Dim.of(1), span=node.span)
+        if start.is_static and int(start) < 0:
+            start = size + start
+        what = f"index {at} is out of range for axis {axis} of {value.type}"
+        found = cut(cx, out, axis, start, Dim.of(1), item.span, what)
         kept = out.tensor.shape[:axis] + out.tensor.shape[axis + 1 :]
-        out = cx.emit("reshape", cut, shape=kept, span=node.span)
+        out = cx.emit("reshape", found, shape=kept, span=node.span)
     return out
+
+
+def cut(
+    cx: Context, value: Value, axis: int, start: Dim, length: Dim, span: Span, what: str = ""
+) -> Value:
+    """`length` elements along an axis; where only run time can tell if they are there, it does.
+
+    `what` is the message for when they are not.
+    """
+    size = value.tensor.shape[axis]
+    text = what or f"{start}:{start + length} is out of range for axis {axis} of {value.type}"
+    cx.builder.span = span
+    try:
+        for low, high in ((Dim.of(0), start), (Dim.of(0), length), (start + length, size)):
+            cx.builder.check_at_most(low, high, text)
+    except TypeRuleError:
+        cx.fail("E0303", text, span)
+    return cx.emit("slice", value, axis=axis, start=start, length=length, span=span)
 
 
 def _sliced(cx: Context, value: Value, axis: int, item: ast.Slice) -> Value:
@@ -228,7 +254,8 @@ def _cut(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) 
         return value
     if (high - low).is_static and int(high - low) < 0:
         cx.fail("E0303", f"the slice {low}:{high} ends before it starts", span)
-    return cx.emit("slice", value, axis=axis, start=low, length=high - low, span=span)
+    text = f"the slice {low}:{high} is out of range for axis {axis} of {value.type}"
+    return cut(cx, value, axis, low, high - low, span, text)
 
 
 def _gathered(
@@ -255,7 +282,8 @@ def _integral(cx: Context, ids: Value, item: ast.Expr) -> Value:
     """An index tensor written with integral floats, such as `[0.0, 2.0]`; others are refused."""
     owner = ids.owner
     numbers = owner.attrs["value"] if owner is not None and owner.name == "constant" else None
-    if isinstance(numbers, tuple) and all(float(n).is_integer() for n in numbers):
+    listed = numbers if isinstance(numbers, tuple) else (numbers,)
+    if all(whole(n) is not None for n in listed):
         return cx.emit("constant", value=numbers, type=ids.tensor.with_dtype("i32"), span=item.span)
     cx.fail(
         "E0302",

@@ -15,7 +15,12 @@ from tlc.ir.lower.values import Lowered, describe, is_number, whole
 from tlc.ir.types import TensorType, show_shape
 
 LISTED = 64  # a constant of at most so many numbers is kept as a list that people can read
-F16_MAX = 65504.0
+MAX_RANK = 32
+# the least numbers that round to infinity, and the largest that do not
+_LIMITS = {
+    "f16": (65520.0, "float16, 65504"),
+    "f32": ((2 - 2**-24) * 2.0**127, "float32, 3.4028235e38"),
+}
 _STRUCT = {"f16": "e", "f32": "f", "i32": "i", "bool": "?"}
 
 
@@ -36,13 +41,28 @@ def literal(
             f"{len(numbers)} numbers do not fill a tensor of shape {show_shape(dims)}",
             span,
         )
+    if len(dims) > MAX_RANK:
+        cx.fail("E0303", f"a tensor has at most {MAX_RANK} axes, and this has {len(dims)}", span)
     for number in numbers:
-        if dtype == "i32" and (whole(number) is None or not -(2**31) <= number < 2**31):
-            cx.fail("E0305", f"{number} is not a 32-bit whole number", span)
-        if dtype == "f16" and math.isfinite(number) and abs(number) >= F16_MAX + 16:
-            cx.fail("E0305", f"{number} is beyond the largest float16, {F16_MAX:.0f}", span)
+        check_range(cx, number, dtype, span)
     cx.builder.span = span
+    if not dims:
+        return cx.builder.constant(numbers[0], TensorType(dtype, dims))
     return cx.builder.constant(_stored(numbers, dtype), TensorType(dtype, dims))
+
+
+def check_range(cx: Context, number: float, dtype: str, span: Span) -> None:
+    """Report a number that its dtype cannot hold: nothing becomes infinite silently."""
+    if dtype == "i32":
+        if not isinstance(number, bool) and (
+            not isinstance(whole(number), int) or not -(2**31) <= number < 2**31
+        ):
+            cx.fail("E0305", f"{number} is not a 32-bit whole number", span)
+    elif dtype in _LIMITS and math.isfinite(number):
+        limit, largest = _LIMITS[dtype]
+        if abs(number) >= limit:
+            hint = "compute in float32, as with `x as float32`" if dtype == "f16" else ""
+            cx.fail("E0305", f"{number} is beyond the largest {largest}", span, hint=hint)
 
 
 def _stored(numbers: list[float], dtype: str) -> tuple[float, ...] | bytes:
@@ -62,6 +82,8 @@ def _flatten(cx: Context, value: Lowered, into: list[float], span: Span) -> tupl
     if not isinstance(value, list):
         if isinstance(value, Value):
             cx.unsupported("an array of tensors as one tensor", span, "use `stack` or `concat`")
+        if isinstance(value, Dim):
+            cx.unsupported("a tensor that holds a size that only run time knows", span)
         cx.fail("E0302", f"a tensor is made of numbers, and this holds {describe(value)}", span)
     shapes = [_flatten(cx, item, into, span) for item in value]
     if any(s != shapes[0] for s in shapes):

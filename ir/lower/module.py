@@ -3,19 +3,20 @@ be called from outside."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
 from tlc.frontend.source import Span
-from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
-from tlc.ir.lower import calls, statements
-from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope
+from tlc.ir.lower import calls, expressions, statements
+from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
 from tlc.ir.lower.types import Symbols, declared, is_tensor_type
 from tlc.ir.lower.values import Lowered as Known
-from tlc.ir.lower.values import Poison, describe
+from tlc.ir.lower.values import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +51,43 @@ def lower(tree: ast.Program, open_model: OpenModel) -> Lowered:
     program = _declarations(tree, open_model)
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
+    limit = sys.getrecursionlimit()
+    # calls may nest 100 deep, and in each of them expressions and blocks 200 deep
+    sys.setrecursionlimit(max(limit, 200_000))
     try:
-        program.module.funcs.append(_main(program, tree))
-    except CompileError as error:
-        problems += error.diagnostics
-    for fn in program.functions.values():
-        try:
-            program.module.funcs.append(_entry(program, fn))
-        except _NoEntry as reason:
-            skipped[fn.name] = str(reason)
-        except CompileError as error:
-            # a function that is called was checked with the types it is called with
-            if fn.name in program.called:
-                skipped[fn.name] = _first_line(error)
-            else:
-                problems += error.diagnostics
+        problems += _entries(program, tree, skipped)
+    finally:
+        sys.setrecursionlimit(limit)
     program.report(problems)
     found = tuple(program.diagnostics.values())
     if any(d.severity == "error" for d in found):
         raise CompileError(found)
     return Lowered(program.module, found, program.hints, skipped)
+
+
+def _entries(program: Program, tree: ast.Program, skipped: dict[str, str]) -> Iterator[Diagnostic]:
+    """Adds the functions to the module, and the reasons of those that are none; yields errors."""
+    try:
+        program.module.funcs.append(_main(program, tree))
+    except TooLong as error:
+        yield from error.diagnostics
+        return
+    except CompileError as error:
+        yield from error.diagnostics
+    for fn in program.functions.values():
+        try:
+            program.module.funcs.append(_entry(program, fn))
+        except _NoEntry as reason:
+            skipped[fn.name] = str(reason)
+        except TooLong as error:
+            yield from error.diagnostics
+            return
+        except CompileError as error:
+            # a function that is called was checked with the types it is called with
+            if fn.name in program.called:
+                skipped[fn.name] = _first_line(error)
+            else:
+                yield from error.diagnostics
 
 
 class _NoEntry(Exception):
@@ -90,6 +108,7 @@ def _declarations(tree: ast.Program, open_model: OpenModel) -> Program:
         if type(item) in _NOT_YET:
             text = f"{_NOT_YET[type(item)]} is not supported yet"
             problems.append(Diagnostic("E0401", text, item.span))
+            continue
         match item:
             case ast.Fn(name=name):
                 if name in functions:
@@ -100,17 +119,19 @@ def _declarations(tree: ast.Program, open_model: OpenModel) -> Program:
             case ast.Main():
                 if main is not None:
                     first = Label(main.span, "the first one is here")
-                    problems.append(Diagnostic("E0202", "`main` is defined twice", item.span, others=(first,)))
+                    problems.append(
+                        Diagnostic("E0202", "`main` is defined twice", item.span, others=(first,))
+                    )
                 main = item
             case ast.Stmt() | ast.TensorDecl():
                 top.append(item)
-                names.update(statements._assigned(item))
+                names.update(statements.assigned(item))
     program = Program(functions, top, names, open_model)
     program.report(problems)
     return program
 
 
-# ---- main -------------------------------------------------------------------------------------------
+# ---- main ----------------------------------------------------------------------------------------
 
 
 def _main(program: Program, tree: ast.Program) -> Func:
@@ -123,12 +144,16 @@ def _main(program: Program, tree: ast.Program) -> Func:
     for part in (tuple(program.top_level), *(b.body for b in blocks)):
         try:
             statements.body(cx, part)
+        except TooLong as error:
+            raise TooLong([*problems, *error.diagnostics]) from None
         except CompileError as error:
             problems += error.diagnostics
         except (statements.Return, statements.LoopExit) as exit:
             where = exit.span if isinstance(exit, statements.Return) else tree.span
             problems.append(
-                Diagnostic("E0101", "`return`, `break` and `continue` have nothing to leave here", where)
+                Diagnostic(
+                    "E0101", "`return`, `break` and `continue` have nothing to leave here", where
+                )
             )
         cx.scope = Scope(top)
     if problems:
@@ -137,7 +162,7 @@ def _main(program: Program, tree: ast.Program) -> Func:
     return Func("main", body, [], tree.span)
 
 
-# ---- functions as entries ---------------------------------------------------------------------------
+# ---- functions as entries ------------------------------------------------------------------------
 
 
 def _entry(program: Program, fn: ast.Fn) -> Func:
@@ -150,8 +175,9 @@ def _entry(program: Program, fn: ast.Fn) -> Func:
         if param.type is None or not is_tensor_type(param.type):
             shown = "undeclared" if param.type is None else param.type.span.text
             raise _NoEntry(f"the type of `{param.name}` is {shown}, which is known only at a call")
+    top, body = Scope(), Block()
     try:
-        return _entry_with(program, fn, Scope(), Block(), silent=False)
+        return _entry_with(Context(program, Builder(body), top, top, alone=True), fn)
     except NeedsGlobals:
         return _entry_after_top_level(program, fn)
 
@@ -162,20 +188,21 @@ def _entry_after_top_level(program: Program, fn: ast.Fn) -> Func:
     cx = Context(program, Builder(body, fn.span), top, top, silent=True)
     try:
         statements.body(cx, tuple(program.top_level))
-    except CompileError as error:
+    except (CompileError, statements.Return, statements.LoopExit) as error:
         raise _NoEntry("the top-level statements it needs do not compile") from error
-    return _entry_with(program, fn, top, body, silent=False)
+    cx.silent = False
+    return _entry_with(cx, fn)
 
 
-def _entry_with(program: Program, fn: ast.Fn, top: Scope, body: Block, silent: bool) -> Func:
-    cx = Context(program, Builder(body, fn.span), top, top, silent)
-    scope, symbols = Scope(top), Symbols()
+def _entry_with(cx: Context, fn: ast.Fn) -> Func:
+    body = cx.builder.block
+    scope, symbols = Scope(cx.globals), Symbols()
     for param in fn.params:
         assert param.type is not None
         value = Value(declared(cx, param.type, symbols), name=param.name)
         body.args.append(value)
         scope.names[param.name] = value
-    result = calls.apply(cx, fn, scope, symbols, fn.name_span)
+    result = calls.apply(cx, fn, scope, symbols, None)
     results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
     cx.builder.span = fn.name_span
     values = [_as_result(cx, fn, r) for r in results]
@@ -184,14 +211,10 @@ def _entry_with(program: Program, fn: ast.Fn, top: Scope, body: Block, silent: b
 
 
 def _as_result(cx: Context, fn: ast.Fn, result: Known) -> Value:
-    from tlc.ir.lower.expressions import as_tensor
-
-    if isinstance(result, Poison):
-        raise CompileError([])
-    value = as_tensor(cx, result, None, fn.name_span)
+    value = expressions.as_tensor(cx, result, None, fn.name_span)
     if value is None:
         raise _NoEntry(f"its result is {describe(result)}, which is not a tensor")
     return value
 
 
-__all__ = ["Lowered", "did_you_mean", "lower"]
+__all__ = ["Lowered", "lower"]

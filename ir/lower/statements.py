@@ -9,9 +9,10 @@ from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.lower import expressions
-from tlc.ir.lower.context import Context, Scope
-from tlc.ir.lower.types import Symbols, convert
-from tlc.ir.lower.values import Lowered, Poison, Range, describe
+from tlc.ir.lower.context import Context, Scope, TooLong
+from tlc.ir.lower.literals import literal
+from tlc.ir.lower.types import bound_symbols, convert, declared, unify
+from tlc.ir.lower.values import Lowered, Poison, Range, describe, is_number
 
 MAX_UNROLLED = 4096
 
@@ -43,10 +44,11 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     for at, node in enumerate(statements):
         try:
             value = statement(cx, node)
+        except TooLong as problem:
+            raise TooLong([d for p in (*failed, problem) for d in p.diagnostics]) from None
         except CompileError as problem:
             failed.append(problem)
-            for name in _assigned(node):
-                (cx.scope.find(name) or cx.scope).names[name] = Poison()
+            _poison(cx, node)
         except (Return, LoopExit):
             if failed:
                 break
@@ -59,25 +61,44 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     return value
 
 
-def _assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
+def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
+    """The names that a statement gives a value, not counting those of blocks inside it."""
     match node:
         case ast.Let(names=names):
             yield from names
         case ast.Assign(target=ast.Name(id=name)):
             yield name
+        case ast.Assign(target=ast.Tuple(items=items)):
+            yield from (item.id for item in items if isinstance(item, ast.Name))
         case ast.TensorDecl(name=name):
             yield name
 
 
+def _poison(cx: Context, node: ast.Stmt | ast.Item) -> None:
+    """After an error in a statement, nothing more is said about the names it assigns."""
+    for name in assigned(node):
+        outer = cx.scope.find(name) if isinstance(node, ast.Assign) else None
+        (outer or cx.scope).names[name] = Poison()
+    waiting: list[ast.Node] = list(node.children())
+    while waiting:
+        inner = waiting.pop()
+        waiting += inner.children()
+        for name in assigned(inner) if isinstance(inner, ast.Assign) else ():
+            outer = cx.scope.find(name)
+            if outer is not None:
+                outer.names[name] = Poison()
+
+
 def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
     """One statement; the value matters when it is the last of a block."""
+    cx.step(node.span)
     match node:
         case ast.ExprStmt(value=value):
             return expressions.expression(cx, value)
         case ast.Let(names=names, type=type, value=value):
             _let(cx, names, type, value, node)
         case ast.Assign(target=target, value=value):
-            _assign(cx, target, value)
+            _assign(cx, target, value, node)
         case ast.TensorDecl():
             tensor_declaration(cx, node)
         case ast.If():
@@ -113,7 +134,7 @@ def type_name(node: ast.Node) -> str:
     return type(node).__name__.lower()
 
 
-# ---- names ------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 
 def _let(
@@ -121,21 +142,31 @@ def _let(
 ) -> None:
     value = _value(cx, node)
     if type is not None:
-        value = convert(cx, type, value, node.span, f"`{names[0]}`", Symbols())
+        value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
     if len(names) == 1:
         cx.scope.names[names[0]] = value
         return
-    parts = value if isinstance(value, tuple | list) else ()
-    if len(parts) != len(names):
-        cx.fail("E0302", f"{len(names)} names for {describe(value)}", at.span)
-    cx.scope.names.update(zip(names, parts, strict=True))
+    cx.scope.names.update(zip(names, _parts(cx, value, len(names), at), strict=True))
 
 
-def _assign(cx: Context, target: ast.Expr, node: ast.Expr) -> None:
+def _parts(
+    cx: Context, value: Lowered, count: int, node: ast.Stmt
+) -> tuple[Lowered, ...] | list[Lowered]:
+    """The parts of a tuple or array, one for each name."""
+    if not isinstance(value, tuple | list) or len(value) != count:
+        cx.fail("E0302", f"{count} names for {describe(value)}", node.span)
+    return value
+
+
+def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> None:
     value = _value(cx, node)
     match target:
         case ast.Name(id=name):
             (cx.scope.find(name) or cx.scope).names[name] = value
+        case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
+            names = tuple(assigned(at))
+            for name, part in zip(names, _parts(cx, value, len(names), at), strict=True):
+                (cx.scope.find(name) or cx.scope).names[name] = part
         case ast.Index() | ast.Attribute():
             cx.unsupported("assignment to a part of a value", target.span)
         case _:
@@ -151,28 +182,28 @@ def _value(cx: Context, node: ast.Expr) -> Lowered:
 
 def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
     """`tensor x: float16[2, 3] = e`: a literal takes the declared shape, nothing means zeros."""
-    from tlc.ir.lower.literals import literal
-    from tlc.ir.lower.types import declared
-
     if node.role == "learnable":
         cx.unsupported("`learnable`", node.span)
-    symbols = Symbols()
-    type = declared(cx, node.type, symbols)
-    if any(not d.is_static for d in type.shape):
-        cx.fail("E0304", "the shape of a declared tensor must be known", node.type.span)
-    if node.value is None:
+    type = declared(cx, node.type, bound_symbols(cx, node.type))
+    known = all(d.is_static for d in type.shape)
+    if node.value is not None:
+        value = expressions.expression(cx, node.value)
+        if isinstance(value, list) or is_number(value):
+            shape = type.shape if known else None
+            value = literal(cx, value, type.dtype, node.value.span, shape)
+        value = expressions.need_tensor(cx, value, node.value.span)
+        symbols = bound_symbols(cx, node.type)
+        unify(cx, node.type, value, node.value.span, f"`{node.name}`", symbols)
+    elif known:
         cx.builder.span = node.span
         zero = cx.builder.constant(0.0, type.with_shape(()))
-        value: Lowered = cx.builder.broadcast(zero, type.shape)
+        value = cx.builder.broadcast(zero, type.shape)
     else:
-        value = expressions.expression(cx, node.value)
-        if not isinstance(value, Value):
-            value = literal(cx, value, type.dtype, node.value.span, shape=type.shape)
-        value = convert(cx, node.type, value, node.value.span, f"`{node.name}`", Symbols())
+        cx.fail("E0304", "the shape of a tensor without a value must be known", node.type.span)
     cx.scope.names[node.name] = value
 
 
-# ---- control flow -----------------------------------------------------------------------------------
+# ---- control flow --------------------------------------------------------------------------------
 
 
 def _if(cx: Context, node: ast.If) -> Lowered:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import Label
@@ -11,11 +13,12 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Model, describe, is_number, whole
+from tlc.ir.lower.literals import literal
+from tlc.ir.lower.values import Lowered, Model, Pieces, describe, first_piece, is_number, whole
 from tlc.ir.types import SPELLINGS, TensorType, show_shape
 
 # types that are known at build and leave nothing in the IR
-_HOST_TYPES = {
+_HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
     "int": lambda v: whole(v) is not None,
     "float": is_number,
     "bool": lambda v: isinstance(v, bool),
@@ -35,13 +38,30 @@ class Symbols:
     places: dict[str, Label] = field(default_factory=dict)
 
 
+def bound_symbols(cx: Context, node: ast.TypeExpr) -> Symbols:
+    """The symbols of a type that have a size where it stands: the function's, and whole numbers."""
+    symbols = Symbols()
+    waiting: list[ast.Node] = list(node.dims or ())
+    while waiting:
+        dim = waiting.pop()
+        waiting += dim.children()
+        if isinstance(dim, ast.Name):
+            scope = cx.scope.find(dim.id)
+            size = whole(scope.names[dim.id]) if scope else None
+            if size is not None:
+                symbols.sizes[dim.id] = Dim.of(size)
+    return symbols
+
+
 def is_tensor_type(node: ast.TypeExpr) -> bool:
     """Whether a type names tensors of a known dtype: `float16[N]`, `float16`, `int[N]`."""
     return node.name in SPELLINGS and (node.dims is not None or node.name not in _HOST_TYPES)
 
 
 def declared(cx: Context, node: ast.TypeExpr, symbols: Symbols) -> TensorType:
-    """A tensor type as written, its symbols as themselves: the type of an entry's parameter."""
+    """A tensor type as written, free symbols as themselves: the type of an entry's parameter."""
+    if node.name not in SPELLINGS:
+        _unknown_type(cx, node)
     dims = []
     for dim in node.dims or ():
         if isinstance(dim, ast.Name) and dim.id == "?":
@@ -55,10 +75,10 @@ def declared(cx: Context, node: ast.TypeExpr, symbols: Symbols) -> TensorType:
 def _size(cx: Context, node: ast.Expr, symbols: Symbols, bind: bool) -> Dim:
     """A dimension expression; with `bind`, unknown names become symbols of their own."""
     match node:
-        case ast.Number(value=value):
-            number = whole(value)
-            if number is not None and (isinstance(number, Dim) or number >= 0):
-                return Dim.of(number)
+        case ast.Number(value=number):
+            size = whole(number)
+            if isinstance(size, int):
+                return Dim.of(size)
         case ast.Name(id=name):
             if name in symbols.sizes:
                 return symbols.sizes[name]
@@ -89,6 +109,16 @@ def _size(cx: Context, node: ast.Expr, symbols: Symbols, bind: bool) -> Dim:
         "a dimension is a whole number, a symbol, or a sum or product of these",
         node.span,
     )
+
+
+def bind(node: ast.TypeExpr | None, value: Lowered, span: Span, symbols: Symbols) -> None:
+    """Give the bare symbols of a parameter's type their sizes, before formulas need them."""
+    if node is None or not isinstance(value, Value) or len(node.dims or ()) != value.tensor.rank:
+        return
+    for dim, size in zip(node.dims or (), value.tensor.shape, strict=True):
+        if isinstance(dim, ast.Name) and dim.id != "?" and dim.id not in symbols.sizes:
+            symbols.sizes[dim.id] = size
+            symbols.places[dim.id] = Label(span, f"`{dim.id}` is {size} here")
 
 
 def unify(
@@ -125,7 +155,11 @@ def unify(
         wanted = _size(cx, dim, symbols, bind=False)
         if wanted != size:
             source = symbols.places.get(dim.id) if isinstance(dim, ast.Name) else None
-            written = f"`{dim.span.text}`, which is {wanted}" if str(wanted) != dim.span.text else str(wanted)
+            written = (
+                f"`{dim.span.text}`, which is {wanted}"
+                if str(wanted) != dim.span.text
+                else str(wanted)
+            )
             cx.fail(
                 "E0301",
                 f"dimension {axis} of {what} is {size}, and must be {written}",
@@ -158,32 +192,41 @@ def convert(
     """A value as a declared type wants it. Reports what does not fit."""
     if node.name == "Tensor" and (isinstance(value, Value) or is_number(value)):
         return value
+    if node.name == "Tensor" and isinstance(value, list | Pieces):
+        tensor = first_piece(value)
+        return literal(cx, tensor, "f16", span) if isinstance(tensor, list) else tensor
     if is_tensor_type(node):
-        if is_number(value) and not node.dims:
-            kind = TensorType(SPELLINGS[node.name], ())
-            cx.builder.span = span
-            return cx.builder.constant(value, kind)
-        if isinstance(value, Value):
-            unify(cx, node, value, span, what, symbols)
-            return value
+        tensor = first_piece(value)
+        if isinstance(tensor, list) or (is_number(tensor) and not node.dims):
+            tensor = literal(cx, tensor, SPELLINGS[node.name], span)
+        if isinstance(tensor, Value):
+            unify(cx, node, tensor, span, what, symbols)
+            return tensor
     elif node.name in _HOST_TYPES:
         if isinstance(value, Value) and node.name in ("int", "float") and not value.tensor.shape:
             return value
         if _HOST_TYPES[node.name](value):
-            return whole(value) if node.name == "int" else value
+            match node.name:
+                case "int":
+                    return whole(value)
+                case "float":
+                    return float(value)
+            return value
     elif node.name in _LATER or node.args:
         cx.unsupported(f"the type `{node.name}`", node.span)
-    else:
-        known = [*SPELLINGS, *_HOST_TYPES, "Tensor"]
-        cx.fail(
-            "E0201", f"unknown type `{node.name}`", node.span, hint=did_you_mean(node.name, known)
-        )
+    elif node.name != "Tensor":
+        _unknown_type(cx, node)
     cx.fail(
         "E0302",
         f"{what} must be {node.span.text}, and this is {describe(value)}",
         span,
         others=[Label(node.span, "declared here")],
     )
+
+
+def _unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:
+    hint = did_you_mean(node.name, [*SPELLINGS, *_HOST_TYPES, "Tensor"])
+    cx.fail("E0201", f"unknown type `{node.name}`", node.span, hint=hint)
 
 
 def dtype_of(cx: Context, node: ast.TypeExpr) -> str:

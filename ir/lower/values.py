@@ -80,6 +80,12 @@ class Range:
     high: int
 
 
+class Pieces(tuple[Value, ...]):
+    """What `split` gives: a tuple of tensors, which stands for its first where one is wanted."""
+
+    __slots__ = ()
+
+
 class Poison:
     """Stands for a value whose computation was reported as wrong; using it says nothing more."""
 
@@ -117,6 +123,11 @@ def describe(value: Lowered) -> str:
         case Range():
             return "range"
     return type(value).__name__
+
+
+def first_piece(value: Lowered) -> Lowered:
+    """The first tensor of the pieces of a split; anything else as it is."""
+    return value[0] if isinstance(value, Pieces) and value else value
 
 
 def is_number(value: Lowered) -> bool:
@@ -165,10 +176,12 @@ __all__ = [
     "ModelHeader",
     "ModelPath",
     "ModelProblem",
+    "Pieces",
     "Poison",
     "Range",
     "TensorHeader",
     "describe",
+    "first_piece",
     "is_number",
     "show",
     "show_shape",

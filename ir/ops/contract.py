@@ -12,11 +12,17 @@ from tlc.ir.types import FLOATS, TensorType, Type, show_shape, tensor
 def _contract(a: Type, b: Type) -> tuple[Type, ...]:
     for at, t in enumerate((a, b)):
         if not isinstance(t, TensorType) or t.dtype not in FLOATS:
-            raise TypeRuleError(f"a floating-point tensor is needed, and this is {t}", "E0302", (at,))
-    assert isinstance(a, TensorType) and isinstance(b, TensorType)
-    _inner(a, b)
+            raise TypeRuleError(
+                f"a floating-point tensor is needed, and this is {t}", "E0302", (at,)
+            )
+    assert isinstance(a, TensorType)
+    assert isinstance(b, TensorType)
+    if a.rank > 1 < b.rank:
+        _inner(a, b)
     if a.rank != b.rank or a.rank not in (2, 3) or a.shape[:-2] != b.shape[:-2]:
-        raise TypeRuleError(f"{a} and {b} are not matrices, or batches of equal size", "E0301", (0, 1))
+        raise TypeRuleError(
+            f"{a} and {b} are not matrices, or batches of equal size", "E0301", (0, 1)
+        )
     dtype = "f32" if "f32" in (a.dtype, b.dtype) else "f16"
     return (TensorType(dtype, (*a.shape[:-1], b.shape[-1])),)
 
@@ -56,7 +62,9 @@ def _matmul(b: Builder, left: Value, right: Value) -> Value:
     a, c = left, right
     for at, v in enumerate((a, c)):
         if not isinstance(v.type, TensorType) or v.type.rank == 0:
-            raise TypeRuleError(f"`@` needs vectors or matrices, and this is {v.type}", "E0302", (at,))
+            raise TypeRuleError(
+                f"`@` needs vectors or matrices, and this is {v.type}", "E0302", (at,)
+            )
     row, column = a.tensor.rank == 1, c.tensor.rank == 1
     if row:
         a = b.reshape(a, (1, *a.tensor.shape))
@@ -93,16 +101,24 @@ compose(
 
 def _linear(b: Builder, x: Value, weight: Value, bias: Value | None = None) -> Value:
     if weight.tensor.rank != 2:
-        raise TypeRuleError(f"the weights of `linear` are [out, in], and this is {weight.type}", "E0301", (1,))
+        raise TypeRuleError(
+            f"the weights of `linear` are [out, in], and this is {weight.type}", "E0301", (1,)
+        )
     out_features, in_features = weight.tensor.shape
     if x.tensor.shape[-1:] != (in_features,):
         got = x.tensor.shape[-1] if x.tensor.rank else "none"
         hint = "the weights are [in, out]: use `x @ w + b`" if got == out_features else ""
         raise TypeRuleError(
-            f"`linear` of {show_shape(x.tensor.shape)} with weights {show_shape(weight.tensor.shape)}"
-            f" [out, in]: {got} input features and {in_features} differ",
+            f"`linear` of {show_shape(x.tensor.shape)} with weights"
+            f" {show_shape(weight.tensor.shape)} [out, in]:"
+            f" {got} input features and {in_features} differ",
             operands=(0, 1),
             hint=hint,
+        )
+    if bias is not None and bias.tensor.shape != (out_features,):
+        raise TypeRuleError(
+            f"the bias of `linear` is [out], here [{out_features}], and this is {bias.type}",
+            operands=(2,),
         )
     product = _matmul(b, x, b.emit("permute", weight, axes=(1, 0)))
     return product if bias is None else b.binary("add", product, bias)

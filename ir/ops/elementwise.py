@@ -1,11 +1,12 @@
 """Elementwise operations: arithmetic, comparisons and functions of one element at a time.
 
-Arithmetic is float32 whatever the storage; a result is rounded once, when it is stored. `max`, `min`
-and comparisons follow NumPy for NaN: `max` and `min` hand it on.
+Arithmetic is float32 whatever the storage; a result is rounded once, when it is stored. `max`,
+`min` and comparisons follow NumPy for NaN: `max` and `min` hand it on.
 """
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from tlc.ir.builder import Builder
@@ -16,10 +17,10 @@ from tlc.ir.types import FLOATS, TensorType, Type, tensor
 _X = tensor("f16", 3, 5)
 
 
-def _floats(*types: Type) -> TensorType:
-    """The common type of floating-point operands that have been broadcast together."""
+def _floats(*types: Type, start: int = 0) -> TensorType:
+    """The common type of floating-point operands, from number `start` on, broadcast together."""
     first = types[0]
-    for at, other in enumerate(types):
+    for at, other in enumerate(types, start):
         if not isinstance(other, TensorType) or other.dtype not in FLOATS:
             raise TypeRuleError(
                 f"arithmetic needs floating-point tensors, and this is {other}",
@@ -28,7 +29,7 @@ def _floats(*types: Type) -> TensorType:
                 "integer tensors hold indices; convert with `as float16`",
             )
         if other != first:
-            raise TypeRuleError(f"{first} and {other} differ", "E0301", (0, at))
+            raise TypeRuleError(f"{first} and {other} differ", "E0301", (start, at))
     assert isinstance(first, TensorType)
     return first
 
@@ -82,7 +83,7 @@ def _binary(name: str, doc: str, eval: Any, msl: str, type: Any = _same, **rest:
     )
 
 
-# ---- arithmetic -------------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 
 _binary("add", "`a + b`.", lambda np, a, b: a + b, "{0} + {1}", names="add")
 _binary("sub", "`a - b`.", lambda np, a, b: a - b, "{0} - {1}")
@@ -96,7 +97,7 @@ _binary(
 )
 _binary(
     "pow",
-    "`a ** b`, also spelled `⊗` and `pow(a, b)`; NaN for a negative base and a fractional exponent.",
+    "`a ** b`, also `⊗` and `pow(a, b)`; NaN for a negative base and a fractional exponent.",
     lambda np, a, b: np.power(a, b),
     "precise::pow({0}, {1})",
     names="pow",
@@ -118,7 +119,7 @@ _binary(
 _unary("neg", "`-x`.", lambda np, x: -x, "-{0}", names="neg")
 _unary("abs", "The absolute value.", lambda np, x: np.abs(x), "fabs({0})", lanes="abs8({0})")
 
-# ---- functions --------------------------------------------------------------------------------------
+# ---- functions -----------------------------------------------------------------------------------
 
 _POSITIVE = (0.1, 4.0)
 _unary("sqrt", "The square root.", lambda np, x: np.sqrt(x), "precise::sqrt({0})", range=_POSITIVE)
@@ -130,7 +131,9 @@ _unary(
     range=_POSITIVE,
 )
 _unary("exp", "e to the power of x.", lambda np, x: np.exp(x), "precise::exp({0})")
-_unary("log", "The natural logarithm.", lambda np, x: np.log(x), "precise::log({0})", range=_POSITIVE)
+_unary(
+    "log", "The natural logarithm.", lambda np, x: np.log(x), "precise::log({0})", range=_POSITIVE
+)
 _unary("sin", "The sine of x in radians.", lambda np, x: np.sin(x), "precise::sin({0})")
 _unary("cos", "The cosine of x in radians.", lambda np, x: np.cos(x), "precise::cos({0})")
 _unary("tan", "The tangent of x in radians.", lambda np, x: np.tan(x), "precise::tan({0})")
@@ -142,8 +145,20 @@ _unary(
     "tlc_erf({0})",
     lanes="erf8({0})",
 )
-_unary("floor", "Rounded down to a whole number.", lambda np, x: np.floor(x), "floor({0})", lanes="floor8({0})")
-_unary("ceil", "Rounded up to a whole number.", lambda np, x: np.ceil(x), "ceil({0})", lanes="ceil8({0})")
+_unary(
+    "floor",
+    "Rounded down to a whole number.",
+    lambda np, x: np.floor(x),
+    "floor({0})",
+    lanes="floor8({0})",
+)
+_unary(
+    "ceil",
+    "Rounded up to a whole number.",
+    lambda np, x: np.ceil(x),
+    "ceil({0})",
+    lanes="ceil8({0})",
+)
 _unary(
     "round",
     "Rounded to the nearest whole number, halves to even.",
@@ -158,7 +173,13 @@ _unary(
     "1.0f / (1.0f + precise::exp(-{0}))",
     lanes="sigmoid8({0})",
 )
-_unary("relu", "The larger of x and 0.", lambda np, x: np.maximum(x, 0), "tlc_max({0}, 0.0f)", lanes="max8({0}, splat8(0.0f))")
+_unary(
+    "relu",
+    "The larger of x and 0.",
+    lambda np, x: np.maximum(x, 0),
+    "tlc_max({0}, 0.0f)",
+    lanes="max8({0}, splat8(0.0f))",
+)
 
 
 def _erf(np: Any, x: Any) -> Any:
@@ -188,6 +209,7 @@ def _gelu_erf(b: Builder, x: Value) -> Value:
 def in_f32(expand: Any) -> Any:
     """A composition computed in float32 and rounded once, at its end."""
 
+    @wraps(expand)
     def rounded(b: Builder, x: Value, *rest: Value, **attrs: Any) -> Value:
         dtype = x.tensor.dtype
         if dtype not in FLOATS:
@@ -200,7 +222,14 @@ def in_f32(expand: Any) -> Any:
     return rounded
 
 
-compose("silu", "x * sigmoid(x).", in_f32(_silu), params="x", names="silu swish", sample=(Sample((_X,), {}),))
+compose(
+    "silu",
+    "x * sigmoid(x).",
+    in_f32(_silu),
+    params="x",
+    names="silu swish",
+    sample=(Sample((_X,), {}),),
+)
 compose(
     "gelu",
     "x times the normal distribution's integral, by the tanh approximation:"
@@ -232,7 +261,7 @@ compose(
     sample=(Sample((_X,), {"low": -1.0, "high": 0.5}),),
 )
 
-# ---- comparisons and masks --------------------------------------------------------------------------
+# ---- comparisons and masks -----------------------------------------------------------------------
 
 for _name, _sign, _function in (
     ("eq", "==", "equal"),
@@ -250,8 +279,12 @@ for _name, _sign, _function in (
         _mask,
     )
 
-_binary("and", "`a && b` of masks.", lambda np, a, b: a & b, "{0} && {1}", _logical, lanes="{0} & {1}")
-_binary("or", "`a || b` of masks.", lambda np, a, b: a | b, "{0} || {1}", _logical, lanes="{0} | {1}")
+_binary(
+    "and", "`a && b` of masks.", lambda np, a, b: a & b, "{0} && {1}", _logical, lanes="{0} & {1}"
+)
+_binary(
+    "or", "`a || b` of masks.", lambda np, a, b: a | b, "{0} || {1}", _logical, lanes="{0} | {1}"
+)
 defop(
     "not",
     "`!a` of a mask.",
@@ -265,7 +298,10 @@ defop(
 
 def _where(mask: Type, a: Type, b: Type) -> tuple[Type, ...]:
     _logical(mask)
-    return (_floats(a, b),)
+    found = _floats(a, b, start=1)
+    if mask != found.with_dtype("bool"):
+        raise TypeRuleError(f"{mask} and {found} differ", "E0301", (0, 1))
+    return (found,)
 
 
 defop(
@@ -276,12 +312,12 @@ defop(
     type=_where,
     eval=lambda np, m, a, b: np.where(m, a, b),
     msl="({0} ? {1} : {2})",
-    lanes="select8({0}, {1}, {2})",
+    lanes="select8({2}, {1}, {0})",
     sample=(Sample((tensor("bool", 3, 5), _X, _X), {}),),
 )
 
 
-# ---- conversion -------------------------------------------------------------------------------------
+# ---- conversion ----------------------------------------------------------------------------------
 
 
 def _cast(x: Type, dtype: str) -> tuple[Type, ...]:

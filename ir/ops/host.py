@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlc.ir.dims import Dim
-from tlc.ir.opdef import defop
+from tlc.ir.opdef import TypeRuleError, defop
 from tlc.ir.types import Type
 
 defop(
@@ -16,6 +16,12 @@ defop(
 
 
 def _none(*types: Type, **attrs: object) -> tuple[Type, ...]:
+    return ()
+
+
+def _print(*types: Type, parts: tuple[object, ...]) -> tuple[Type, ...]:
+    if parts.count(None) != len(types):
+        raise TypeRuleError(f"{parts.count(None)} places for {len(types)} operands")
     return ()
 
 
@@ -32,9 +38,9 @@ defop(
 )
 defop(
     "print",
-    "Writes a line. `parts` holds strings as they are, dimensions, and `None` for the next operand.",
-    params="parts: attr",
-    type=_none,
+    "Writes a line. `parts` holds strings as they are, dimensions, and `None` for each operand.",
+    params="values: tensors, parts: attr",
+    type=_print,
     effect="io",
 )
 defop(

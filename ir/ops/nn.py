@@ -32,8 +32,20 @@ def _log_softmax(b: Builder, x: Value, dim: int = -1) -> Value:
     return b.binary("sub", shifted, b.emit("log", total))
 
 
-compose("softmax", "exp(x) over its sum along an axis.", in_f32(_softmax), params="x, dim: axis = -1", sample=(Sample((_X,), {}), Sample((_X,), {"dim": 0})))
-compose("log_softmax", "The logarithm of softmax.", in_f32(_log_softmax), params="x, dim: axis = -1", sample=(Sample((_X,), {}),))
+compose(
+    "softmax",
+    "exp(x) over its sum along an axis.",
+    in_f32(_softmax),
+    params="x, dim: axis = -1",
+    sample=(Sample((_X,), {}), Sample((_X,), {"dim": 0})),
+)
+compose(
+    "log_softmax",
+    "The logarithm of softmax.",
+    in_f32(_log_softmax),
+    params="x, dim: axis = -1",
+    sample=(Sample((_X,), {}),),
+)
 
 
 def _mean(b: Builder, x: Value) -> Value:

@@ -26,20 +26,43 @@ def _index(x: Type, axis: int) -> tuple[Type, ...]:
     return (kept.with_dtype("i32"),)
 
 
-def _extreme_index(np: Any, x: Any, axis: int, function: str) -> Any:
-    return np.expand_dims(getattr(np, function)(x, axis), axis)
-
-
 _SAMPLE = (Sample((tensor("f16", 3, 5),), {"axis": 1}), Sample((tensor("f16", 4, 3),), {"axis": 0}))
 
-for _name, _doc, _eval, _type in (
-    ("reduce_sum", "The sum along an axis.", lambda np, x, axis: np.sum(x, axis, keepdims=True), _reduced),
-    ("reduce_max", "The largest along an axis; NaN if any is NaN; -inf for none.", lambda np, x, axis: np.max(x, axis, keepdims=True, initial=-np.inf), _reduced),
-    ("reduce_min", "The smallest along an axis; NaN if any is NaN; inf for none.", lambda np, x, axis: np.min(x, axis, keepdims=True, initial=np.inf), _reduced),
-    ("reduce_argmax", "The index of the largest along an axis; of the first of equals, or of the first NaN.", lambda np, x, axis: _extreme_index(np, x, axis, "argmax"), _index),
-    ("reduce_argmin", "The index of the smallest along an axis; of the first of equals, or of the first NaN.", lambda np, x, axis: _extreme_index(np, x, axis, "argmin"), _index),
-):  # fmt: skip
-    defop(_name, _doc, params="x, axis: axis", type=_type, eval=_eval, kernel="reduce", sample=_SAMPLE)
+for _name, _doc, _type, _eval in (
+    (
+        "reduce_sum",
+        "The sum along an axis.",
+        _reduced,
+        lambda np, x, axis: np.sum(x, axis, keepdims=True),
+    ),
+    (
+        "reduce_max",
+        "The largest along an axis; NaN if any is NaN; -inf for none.",
+        _reduced,
+        lambda np, x, axis: np.max(x, axis, keepdims=True, initial=-np.inf),
+    ),
+    (
+        "reduce_min",
+        "The smallest along an axis; NaN if any is NaN; inf for none.",
+        _reduced,
+        lambda np, x, axis: np.min(x, axis, keepdims=True, initial=np.inf),
+    ),
+    (
+        "reduce_argmax",
+        "The index of the largest along an axis: the first of equals, or of the NaNs.",
+        _index,
+        lambda np, x, axis: np.argmax(x, axis, keepdims=True),
+    ),
+    (
+        "reduce_argmin",
+        "The index of the smallest along an axis: the first of equals, or of the NaNs.",
+        _index,
+        lambda np, x, axis: np.argmin(x, axis, keepdims=True),
+    ),
+):
+    defop(
+        _name, _doc, params="x, axis: axis", type=_type, eval=_eval, kernel="reduce", sample=_SAMPLE
+    )
 
 
 def along(b: Builder, op: str, x: Value, dim: int | None, keepdim: bool) -> Value:
@@ -72,9 +95,45 @@ _CALL = (
     Sample((tensor("f16", 3, 5),), {"dim": 0, "keepdim": True}),
     Sample((tensor("f16", 3, 5),), {}),
 )
-compose("sum", "The sum of all elements, or along an axis.", _reduction("reduce_sum"), params=_PARAMS, sample=_CALL)
-compose("mean", "The mean of all elements, or along an axis.", in_f32(_mean), params=_PARAMS, sample=_CALL)
-compose("max", "The largest of all elements, or along an axis; of two tensors, element by element.", _reduction("reduce_max"), params=_PARAMS, sample=_CALL)
-compose("min", "The smallest of all elements, or along an axis; of two tensors, element by element.", _reduction("reduce_min"), params=_PARAMS, sample=_CALL)
-compose("argmax", "The index of the largest element: a whole number, or one per row along an axis.", _reduction("reduce_argmax"), params=_PARAMS, sample=_CALL)
-compose("argmin", "The index of the smallest element: a whole number, or one per row along an axis.", _reduction("reduce_argmin"), params=_PARAMS, sample=_CALL)
+compose(
+    "sum",
+    "The sum of all elements, or along an axis.",
+    _reduction("reduce_sum"),
+    params=_PARAMS,
+    sample=_CALL,
+)
+compose(
+    "mean",
+    "The mean of all elements, or along an axis.",
+    in_f32(_mean),
+    params=_PARAMS,
+    sample=_CALL,
+)
+compose(
+    "max",
+    "The largest of all elements, or along an axis; of two tensors, element by element.",
+    _reduction("reduce_max"),
+    params=_PARAMS,
+    sample=_CALL,
+)
+compose(
+    "min",
+    "The smallest of all elements, or along an axis; of two tensors, element by element.",
+    _reduction("reduce_min"),
+    params=_PARAMS,
+    sample=_CALL,
+)
+compose(
+    "argmax",
+    "The index of the largest element: a whole number, or one per row along an axis.",
+    _reduction("reduce_argmax"),
+    params=_PARAMS,
+    sample=_CALL,
+)
+compose(
+    "argmin",
+    "The index of the smallest element: a whole number, or one per row along an axis.",
+    _reduction("reduce_argmin"),
+    params=_PARAMS,
+    sample=_CALL,
+)

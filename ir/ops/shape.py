@@ -8,7 +8,7 @@ from tlc.ir.builder import Builder, numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
-from tlc.ir.types import TensorType, Type, show_shape, tensor
+from tlc.ir.types import DTYPES, TensorType, Type, show_shape, tensor
 
 
 def _tensor(x: Type) -> TensorType:
@@ -20,11 +20,13 @@ def _tensor(x: Type) -> TensorType:
 def normal_axis(axis: int, rank: int, what: str = "axis") -> int:
     """An axis counted from the front; negative ones count from the end. Raises TypeRuleError."""
     if not -rank <= axis < rank:
-        raise TypeRuleError(f"{what} {axis} is out of range for a tensor of rank {rank}", "E0303", (0,))
+        raise TypeRuleError(
+            f"{what} {axis} is out of range for a tensor of rank {rank}", "E0303", (0,)
+        )
     return axis % rank
 
 
-# ---- sources ----------------------------------------------------------------------------------------
+# ---- sources -------------------------------------------------------------------------------------
 
 
 def constant_array(np: Any, value: Any, type: TensorType) -> Any:
@@ -40,26 +42,44 @@ def constant_array(np: Any, value: Any, type: TensorType) -> Any:
     return np.full(shape, value, np.float64).astype(dtype)
 
 
+def _constant(value: Any, type: TensorType) -> tuple[Type, ...]:
+    held = None
+    if isinstance(value, tuple):
+        held = len(value)
+    elif isinstance(value, bytes):
+        held = len(value) // DTYPES[type.dtype]
+    if held is not None and type.numel != Dim.of(held):
+        raise TypeRuleError(f"{held} numbers do not fill {type}")
+    return (type,)
+
+
 defop(
     "constant",
     "Numbers known at build: one repeated number (a dimension stands for its size), a list, or"
     " stored little-endian bytes in row-major order.",
     params="value: attr, type: attr",
-    type=lambda value, type: (type,),
+    type=_constant,
     eval=lambda np, value, type: constant_array(np, value, type),
     sample=(Sample((), {"value": (1.0, 2.5), "type": tensor("f16", 2)}),),
 )
+
+
+def _iota(type: TensorType, axis: int) -> tuple[Type, ...]:
+    normal_axis(axis, type.rank)
+    return (type,)
+
+
 defop(
     "iota",
     "The index along an axis, as a number.",
     params="type: attr, axis: int",
-    type=lambda type, axis: (type,),
+    type=_iota,
     eval=lambda np, type, axis: np.indices(tuple(map(int, type.shape)))[axis],
     kernel="elementwise",
     sample=(Sample((), {"type": tensor("f16", 3, 4), "axis": 1}),),
 )
 
-# ---- views ------------------------------------------------------------------------------------------
+# ---- views ---------------------------------------------------------------------------------------
 
 
 def _broadcast(x: Type, shape: tuple[Dim, ...]) -> tuple[Type, ...]:
@@ -113,7 +133,9 @@ def _permute(x: Type, axes: tuple[int, ...]) -> tuple[Type, ...]:
     t = _tensor(x)
     order = [normal_axis(a, t.rank) for a in axes]
     if sorted(order) != list(range(t.rank)):
-        raise TypeRuleError(f"{show_shape(axes)} does not name each axis of {t} once", "E0303", (0,))
+        raise TypeRuleError(
+            f"{show_shape(axes)} does not name each axis of {t} once", "E0303", (0,)
+        )
     return (t.with_shape(t.shape[a] for a in order),)
 
 
@@ -129,11 +151,9 @@ defop(
 )
 
 
-def _slice(
-    x: Type, axis: int, start: Dim, length: Dim
-) -> tuple[Type, ...]:
+def _slice(x: Type, axis: int, start: Dim, length: Dim) -> tuple[Type, ...]:
     t = _tensor(x)
-    size = t.shape[axis]
+    size = t.shape[normal_axis(axis, t.rank)]
     if size.is_static and start.is_static and length.is_static:
         low, high = int(start), int(start + length)
         if not 0 <= low <= high <= int(size):
@@ -155,9 +175,7 @@ defop(
     type=_slice,
     eval=_slice_eval,
     view=True,
-    sample=(
-        Sample((tensor("f16", 5, 4),), {"axis": 0, "start": Dim.of(1), "length": Dim.of(3)}),
-    ),
+    sample=(Sample((tensor("f16", 5, 4),), {"axis": 0, "start": Dim.of(1), "length": Dim.of(3)}),),
 )
 
 
@@ -194,17 +212,19 @@ defop(
 )
 
 
-# ---- compositions -----------------------------------------------------------------------------------
+# ---- compositions --------------------------------------------------------------------------------
 
 
-def _transpose(b: Builder, x: Value, a: int | None = None, c: int | None = None) -> Value:
+def _transpose(b: Builder, x: Value, dim0: int | None = None, dim1: int | None = None) -> Value:
     rank = x.tensor.rank
     axes = list(range(rank))
-    if a is None or c is None:
-        axes[-2:] = axes[: -3 : -1]
+    if (dim0 is None) != (dim1 is None):
+        raise TypeRuleError("`transpose` exchanges two axes, and one is named", "E0203")
+    if dim0 is None or dim1 is None:
+        axes[-2:] = axes[:-3:-1]
     else:
-        a, c = normal_axis(a, rank), normal_axis(c, rank)
-        axes[a], axes[c] = c, a
+        dim0, dim1 = normal_axis(dim0, rank), normal_axis(dim1, rank)
+        axes[dim0], axes[dim1] = dim1, dim0
     return b.emit("permute", x, axes=tuple(axes))
 
 
@@ -212,7 +232,7 @@ compose(
     "transpose",
     "Two axes exchanged; the last two when none are named. `x.T` is the same.",
     _transpose,
-    params="x, a: axis = none, b: axis = none",
+    params="x, dim0: axis = none, dim1: axis = none",
     sample=(Sample((tensor("f16", 2, 3),), {}),),
 )
 
@@ -221,7 +241,13 @@ def _flatten(b: Builder, x: Value) -> Value:
     return b.reshape(x, (x.tensor.numel,))
 
 
-compose("flatten", "All elements along one axis.", _flatten, params="x", sample=(Sample((tensor("f16", 2, 3),), {}),))
+compose(
+    "flatten",
+    "All elements along one axis.",
+    _flatten,
+    params="x",
+    sample=(Sample((tensor("f16", 2, 3),), {}),),
+)
 
 
 def _unsqueeze(b: Builder, x: Value, dim: int) -> Value:
@@ -240,11 +266,23 @@ def _squeeze(b: Builder, x: Value, dim: int | None = None) -> Value:
     return b.reshape(x, shape[:at] + shape[at + 1 :])
 
 
-compose("unsqueeze", "A new axis of size 1.", _unsqueeze, params="x, dim: int", sample=(Sample((tensor("f16", 2, 3),), {"dim": 1}),))
-compose("squeeze", "Without the axes of size 1, or without one of them.", _squeeze, params="x, dim: axis = none", sample=(Sample((tensor("f16", 2, 1, 3),), {}),))
+compose(
+    "unsqueeze",
+    "A new axis of size 1.",
+    _unsqueeze,
+    params="x, dim: int",
+    sample=(Sample((tensor("f16", 2, 3),), {"dim": 1}),),
+)
+compose(
+    "squeeze",
+    "Without the axes of size 1, or without one of them.",
+    _squeeze,
+    params="x, dim: axis = none",
+    sample=(Sample((tensor("f16", 2, 1, 3),), {}),),
+)
 
 
-# ---- joining ----------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------
 
 
 def _concat(*types: Type, axis: int) -> tuple[Type, ...]:
@@ -256,7 +294,9 @@ def _concat(*types: Type, axis: int) -> tuple[Type, ...]:
         if not same or any(
             a != b for k, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if k != at
         ):
-            raise TypeRuleError(f"{first} and {other} do not join along axis {at}", "E0301", (0, who))
+            raise TypeRuleError(
+                f"{first} and {other} do not join along axis {at}", "E0301", (0, who)
+            )
         total += other.shape[at]
     return (first.with_shape((*first.shape[:at], total, *first.shape[at + 1 :])),)
 
@@ -264,8 +304,7 @@ def _concat(*types: Type, axis: int) -> tuple[Type, ...]:
 defop(
     "concat",
     "Tensors one behind the other along an axis.",
-    params="x: tensors, dim: axis = 0",
-    names="",
+    params="x: tensors, axis: axis",
     type=_concat,
     eval=lambda np, *x, axis: np.concatenate(x, axis),
     kernel="concat",

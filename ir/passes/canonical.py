@@ -75,7 +75,7 @@ def _source(value: Value, name: str) -> Op | None:
     return owner if owner is not None and owner.name == name else None
 
 
-# ---- views ------------------------------------------------------------------------------------------
+# ---- views ---------------------------------------------------------------------------------------
 
 
 def _no_change(builder: Builder, op: Op) -> Value | None:
@@ -111,7 +111,7 @@ def _before_cast(builder: Builder, op: Op) -> Value | None:
     return builder.emit("cast", seen, dtype=inner.attrs["dtype"])
 
 
-# ---- arithmetic -------------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 
 
 def splat(value: Value) -> float | Dim | None:

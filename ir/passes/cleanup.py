@@ -18,7 +18,8 @@ def _cse(block: Block, known: dict[Any, Op], replaced: dict[Value, Value]) -> No
         op.operands = [replaced.get(v, v) for v in op.operands]
         for region in op.regions:
             _cse(region, dict(known), replaced)
-        if op.defn.effect == "pure" and not op.regions and op.name != "yield":
+        once_is_enough = op.defn.effect == "pure" or op.name == "check"
+        if once_is_enough and not op.regions and op.name != "yield":
             key = (op.name, tuple(map(id, op.operands)), tuple(map(_exact, op.attrs.items())))
             first = known.setdefault(key, op)
             if first is not op:

@@ -16,7 +16,7 @@ from tlc.ir.passes.canonical import splat
 from tlc.ir.passes.cleanup import dce
 from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
 from tlc.ir.passes.views import Access, identity, reshaped, through, trace
-from tlc.ir.types import TensorType
+from tlc.ir.types import DTYPES, TensorType
 
 
 def fuse(func: Func) -> None:
@@ -35,19 +35,26 @@ def _fuse_block(block: Block) -> None:
 
 
 def _clone_conversions(block: Block) -> None:
-    """Give every reader its own copy of a conversion or counter: cheaper than a stored tensor."""
+    """Give every reader its own copy of a counter or of a conversion to a wider type: that is
+    cheaper than to store it."""
     ops: list[Op] = []
     for op in block.ops:
         for at, operand in enumerate(op.operands):
             source = operand.owner
-            if source is not None and source.name in ("cast", "iota") and is_compute(op):
+            if source is not None and _is_cheap(source) and is_compute(op):
                 copy = Op(source.defn, list(source.operands), dict(source.attrs), span=source.span)
                 copy.results = [Value(source.result.type, copy)]
                 ops.append(copy)
                 op.operands[at] = copy.result
         ops.append(op)
     read = {v for op in ops for v in op.operands}
-    block.ops = [o for o in ops if o.name not in ("cast", "iota") or o.result in read]
+    block.ops = [o for o in ops if not _is_cheap(o) or o.result in read]
+
+
+def _is_cheap(op: Op) -> bool:
+    if op.name == "cast":
+        return DTYPES[op.operands[0].tensor.dtype] < DTYPES[op.result.tensor.dtype]
+    return op.name == "iota"
 
 
 class _Rewriter:
@@ -63,7 +70,7 @@ class _Rewriter:
             group = self.group_of[op]
             if group.sink is op:
                 self.stored[op.result] = self._kernel(group)
-        elif not op.defn.view:
+        elif not op.defn.view and not isinstance(_number(op), Dim):
             op.operands = [self.in_memory(v) for v in op.operands]
             for region in op.regions:
                 _fuse_block(region)
@@ -87,13 +94,13 @@ class _Rewriter:
     def in_memory(self, value: Value) -> Value:
         """A value as a dense tensor, for what reads it from outside of kernels."""
         base, chain = self.trace(value)
-        if all(view.name == "reshape" for view in chain):
+        if base in self.stored and all(view.name == "reshape" for view in chain):
             stored = self.stored[base]
             return Builder(Block(ops=self.ops)).reshape(stored, value.tensor.shape)
         return self.copied(value)
 
     def copied(self, value: Value) -> Value:
-        """A kernel that writes out what a view shows; the same view is written once."""
+        """A kernel that writes out what a view shows or a constant is; each is written once."""
         if value not in self.stored:
             assert value.owner is not None
             copy = Group(value.owner, shapes={FULL: value.tensor.shape})
@@ -106,6 +113,7 @@ class _Rewriter:
         Where strides cannot say it, what they can say so far is written out first.
         """
         base, chain = self.trace(value)
+        self.copied(base)  # where it is not stored yet: a number that only run time tells
         seen = identity(base.tensor.shape)
         for view in chain:
             further = through(view, seen)
@@ -135,7 +143,11 @@ class _Rewriter:
         fused = Op(
             OPS["fused"],
             kernel.operands,
-            {"family": family, "encodings": tuple(map(encoding, kernel.operands)), "results": results},
+            {
+                "family": family,
+                "encodings": tuple(map(encoding, kernel.operands)),
+                "results": results,
+            },
             regions=[region],
             span=_span(group),
         )
@@ -143,6 +155,11 @@ class _Rewriter:
         self.ops.append(fused)
         shape = group.sink.result.tensor.shape
         return Builder(Block(ops=self.ops), fused.span).reshape(fused.result, shape)
+
+
+def _number(op: Op) -> float | Dim | None:
+    """The number that a constant repeats; a size that only run time tells is stored nowhere."""
+    return splat(op.result) if op.name == "constant" else None
 
 
 def _span(group: Group) -> Any:
@@ -169,7 +186,7 @@ class _Kernel:
 
     def build(self) -> Value:
         sink = self.group.sink
-        if sink.defn.view:  # a copy of what the view shows
+        if sink not in self.group.level:  # a copy
             return self.read(sink.result, FULL)
         return self.computed(sink)
 
@@ -216,7 +233,7 @@ class _Kernel:
         type: TensorType = op.attrs["type"]
         if type.shape == self.group.shapes[level]:
             return self.once("iota", [], op.attrs)
-        if op not in self.outer.stored:
+        if op.result not in self.outer.stored:
             alone = Group(op, level={op: FULL}, shapes={FULL: type.shape})
             self.outer.stored[op.result] = self.outer._kernel(alone)
         return self.access(op.result, self.group.shapes[level])

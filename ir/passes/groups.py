@@ -9,13 +9,18 @@ in row-major order, whatever their shapes.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from tlc.ir.core import Block, Op, Value, uses
 from tlc.ir.dims import Dim, product
+from tlc.ir.passes.canonical import splat
 from tlc.ir.passes.views import ONE, ZERO, access_of, reshaped, trace
 
 FULL, KEPT = "full", "kept"
+# of one kernel: Metal gives it 31 buffers, and its text should stay one that a compiler likes
+MOST_OPERANDS = 24
+MOST_OPS = 256
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +32,8 @@ class Group:
     root: Op | None = None
     level: dict[Op, str] = field(default_factory=dict)
     shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    barred: set[Op] = field(default_factory=set)  # reductions it must not count on
+    reads: set[Value] = field(default_factory=set)  # what it needs from memory so far
 
 
 def is_compute(op: Op) -> bool:
@@ -35,16 +42,32 @@ def is_compute(op: Op) -> bool:
 
 
 def form_groups(block: Block) -> dict[Op, Group]:
-    """The group of every computing operation of a block."""
+    """The group of every computing operation of a block.
+
+    A group may count on a reduction behind one of its operations that then, because others read
+    it too, does not come to stand in the group; such reductions are barred and the walk repeated.
+    """
     readers = _readers(block)
+    barred: set[Op] = set()
+    while True:
+        group_of = _walk(block, readers, barred)
+        absent = {g.root for g in group_of.values() if g.root is not None and g.root not in g.level}
+        if not absent:
+            return group_of
+        barred |= absent
+
+
+def _walk(block: Block, readers: dict[Value, list[Op]], barred: set[Op]) -> dict[Op, Group]:
     group_of: dict[Op, Group] = {}
     for op in reversed(block.ops):
         if not is_compute(op):
             continue
         into = {group_of.get(reader) for reader in readers.get(op.result, ())}
         group = into.pop() if len(into) == 1 else None
-        if group is None or not _joins(group, op, readers[op.result]):
-            group = _started(op)
+        if group is None or not _has_room(group, op) or not _joins(group, op, readers[op.result]):
+            group = _started(op, barred)
+        group.reads.discard(op.result)
+        group.reads |= _operands(op)
         group_of[op] = group
     for group in group_of.values():
         group.shapes.setdefault(FULL, group.sink.result.tensor.shape)
@@ -60,14 +83,24 @@ def _readers(block: Block) -> dict[Value, list[Op]]:
     return found
 
 
+def _operands(op: Op) -> set[Value]:
+    """What an operation reads from memory; numbers that are known stand in the kernel's text."""
+    return {trace(v)[0] for v in op.operands if splat(v) is None}
+
+
+def _has_room(group: Group, op: Op) -> bool:
+    reads = group.reads - {op.result} | _operands(op)
+    return len(group.level) < MOST_OPS and len(reads) <= MOST_OPERANDS
+
+
 def geometry(reduce: Op) -> tuple[Dim, Dim, Dim]:
     """A reduction as (outer, reduced, inner) sizes of its operand."""
     shape, axis = reduce.operands[0].tensor.shape, reduce.attrs["axis"]
     return product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
 
 
-def _started(op: Op) -> Group:
-    group = Group(op)
+def _started(op: Op, barred: set[Op]) -> Group:
+    group = Group(op, barred=barred)
     match op.defn.kernel:
         case "reduce":
             _set_reduction(group, op)
@@ -92,7 +125,7 @@ def _set_reduction(group: Group, op: Op) -> None:
         group.shapes = {FULL: (outer, size, inner), KEPT: (outer, ONE, inner)}
 
 
-# ---- joining ----------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------
 
 
 def _joins(group: Group, op: Op, readers: list[Op]) -> bool:
@@ -144,8 +177,10 @@ def _is_spread(group: Group, value: Value, chain: list[Op]) -> bool:
     if access is None or group.family != "row" or value.tensor.numel != group.shapes[KEPT][0]:
         return False
     seen = reshaped(access, group.shapes[FULL])
-    return seen is not None and seen.strides[1] == ZERO and (
-        seen.strides[0] == ONE or group.shapes[KEPT][0] == ONE
+    return (
+        seen is not None
+        and seen.strides[1] == ZERO
+        and (seen.strides[0] == ONE or group.shapes[KEPT][0] == ONE)
     )
 
 
@@ -154,25 +189,29 @@ def _row_rooted(group: Group, op: Op) -> bool:
     if group.root is not None:
         return group.family == "row"
     reduce = _reduction_behind(op)
-    if reduce is None or not _fits_rows(group, reduce):
+    if reduce is None or reduce in group.barred or not _fits_rows(group, reduce):
         return False
     _set_reduction(group, reduce)
     return True
 
 
-def _reduction_behind(op: Op, steps: int = 32) -> Op | None:
-    """A last-axis reduction that an elementwise operation is computed from, element for element."""
-    for operand in op.operands:
-        base, chain = trace(operand)
-        owner = base.owner
-        if owner is None or steps == 0 or not _is_identity(base, chain):
-            continue
-        if owner.defn.kernel == "reduce":
-            return owner if geometry(owner)[2] == ONE else None
-        if owner.defn.elementwise:
-            found = _reduction_behind(owner, steps - 1)
-            if found is not None:
-                return found
+def _reduction_behind(op: Op, most: int = 32) -> Op | None:
+    """A last-axis reduction that an elementwise operation is computed from, element for element.
+
+    The operations behind `op` are walked, the nearest first, and no more than `most` of them.
+    """
+    waiting, seen = deque([op]), {op}
+    while waiting and len(seen) <= most:
+        for operand in waiting.popleft().operands:
+            base, chain = trace(operand)
+            owner = base.owner
+            if owner is None or owner in seen or not _is_identity(base, chain):
+                continue
+            seen.add(owner)
+            if owner.defn.kernel == "reduce" and geometry(owner)[2] == ONE:
+                return owner
+            if owner.defn.elementwise:
+                waiting.append(owner)
     return None
 
 
@@ -200,9 +239,7 @@ def _reduction_joins(group: Group, op: Op, links: list[tuple[Op, list[Op]]]) -> 
     for reader, chain in links:
         want = FULL if reader.defn.kernel == "reduce" else group.level[reader]
         fits = (
-            _is_identity(op.result, chain)
-            if want == KEPT
-            else _is_spread(group, op.result, chain)
+            _is_identity(op.result, chain) if want == KEPT else _is_spread(group, op.result, chain)
         )
         if not fits:
             if group.root is op:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim, product
@@ -97,9 +98,7 @@ def reshaped(access: Access, shape: Sequence[Dim]) -> Access | None:
             else:
                 return None
         group = old[first:at]
-        if any(
-            outer[1] != inner[0] * inner[1] for outer, inner in zip(group, group[1:], strict=False)
-        ):
+        if any(outer[1] != inner[0] * inner[1] for outer, inner in pairwise(group)):
             return None
         last = group[-1][1]
         strides += [s * last for s in row_major(shape[start:i])]

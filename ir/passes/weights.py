@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value
@@ -14,7 +14,7 @@ from tlc.ir.types import PACKED
 Warn = Callable[[Diagnostic], None]
 
 
-# ---- packed or expanded -----------------------------------------------------------------------------
+# ---- packed or expanded --------------------------------------------------------------------------
 
 
 def expand_unreadable(func: Func, warn: Warn) -> None:
@@ -26,7 +26,11 @@ def expand_unreadable(func: Func, warn: Warn) -> None:
             for at, operand in enumerate(op.operands):
                 base, chain = trace(operand)
                 weight = base.owner
-                if weight is None or weight.name != "weight" or weight.attrs["stored"] not in PACKED:
+                if (
+                    weight is None
+                    or weight.name != "weight"
+                    or weight.attrs["stored"] not in PACKED
+                ):
                     continue
                 if not readable_packed(op, at, chain, weight.attrs["stored"]):
                     if weight not in expanded:
@@ -62,7 +66,9 @@ def _columns(shape: tuple[Dim, ...]) -> Access:
 
 
 def _expanded(block: Block, weight: Op) -> Value:
-    made = Op(weight.defn, [], {**weight.attrs, "stored": weight.result.tensor.dtype}, span=weight.span)
+    made = Op(
+        weight.defn, [], {**weight.attrs, "stored": weight.result.tensor.dtype}, span=weight.span
+    )
     made.results = [Value(weight.result.type, made)]
     block.ops.append(made)
     return made.result
@@ -88,14 +94,15 @@ def _note(weight: Op, reader: Op) -> Diagnostic:
     )
 
 
-# ---- once -------------------------------------------------------------------------------------------
+# ---- once ----------------------------------------------------------------------------------------
 
 
 def hoist(func: Func) -> None:
     """Move work that needs only weights and constants into one `once` operation.
 
-    `main` runs once by itself and stays as it is. Views and constants are no work; what remains of
-    them in the body is read through by the kernels there.
+    `main` runs once by itself and stays as it is. Views, constants, counters and conversions of
+    these are no work: the kernels of the body do them on the way. What depends on the sizes of a
+    call is not the same for all calls.
     """
     if func.name == "main":
         return
@@ -104,34 +111,48 @@ def hoist(func: Func) -> None:
     for op in func.body.ops:
         if op.defn.effect != "pure" or op.regions or op.name == "yield":
             continue
-        if all(v in fixed for v in op.operands):
+        if all(v in fixed for v in op.operands) and not _depends_on_sizes(op):
             fixed.update(op.results)
             moved.append(op)
-    work = [op for op in moved if not op.defn.view and op.name not in ("constant", "weight", "iota")]
-    if not work:
+    work: dict[Op, None] = {}
+    for op in moved:
+        source = op.operands[0].owner if op.operands else None
+        if source in work if op.name == "cast" else _is_work(op):
+            work[op] = None
+    needed = _needed(func.body, work)
+    handed_on = [op.result for op in work if op.result in needed]
+    if not handed_on:
         return
-    needed = _needed(func.body, set(work))
-    region = _closure(work, moved)
-    copies = {op: region[op] for op in work}
-    region_block = Block(ops=list(region.values()))
-    results = [copies[op].result for op in work if op.result in needed]
-    end = Op(OPS["yield"], list(results), {})
-    region_block.ops.append(end)
+    copies = _closure(work, moved)
+    results = [copies[v.owner].result for v in handed_on if v.owner is not None]
+    end = Op(OPS["yield"], results, {})
+    region = Block(ops=[*copies.values(), end])
     types = tuple(v.type for v in results)
-    once = Op(OPS["once"], [], {"results": types}, regions=[region_block], span=work[0].span)
+    span = next(iter(work)).span
+    once = Op(OPS["once"], [], {"results": types}, regions=[region], span=span)
     once.results = [Value(t, once) for t in types]
-    outer = dict(zip([op.result for op in work if op.result in needed], once.results, strict=True))
-    func.body.ops = [once, *(op for op in func.body.ops if op not in set(work))]
+    outer = dict(zip(handed_on, once.results, strict=True))
+    func.body.ops = [once, *(op for op in func.body.ops if op not in work)]
     for op in func.body.ops:
         op.operands = [outer.get(v, v) for v in op.operands]
 
 
-def _needed(block: Block, work: set[Op]) -> set[Value]:
+def _is_work(op: Op) -> bool:
+    return not op.defn.view and op.name not in ("constant", "weight", "iota")
+
+
+def _depends_on_sizes(op: Op) -> bool:
+    dims = [d for value in op.results for d in value.tensor.shape]
+    dims += [attr for attr in op.attrs.values() if isinstance(attr, Dim)]
+    return any(not d.is_static for d in dims)
+
+
+def _needed(block: Block, work: Collection[Op]) -> set[Value]:
     """The values of the moved work that the rest of the body reads."""
     return {v for op in block.ops if op not in work for v in op.operands}
 
 
-def _closure(work: list[Op], fixed: list[Op]) -> dict[Op, Op]:
+def _closure(work: Iterable[Op], fixed: Iterable[Op]) -> dict[Op, Op]:
     """Copies of the work and of the constants, weights and views under it, in order."""
     wanted: set[Op] = set()
     stack = list(work)

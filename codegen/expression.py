@@ -1,0 +1,238 @@
+"""The region of a fused operation in, statements of one kernel out: scalars or groups of 8 lanes."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tlc.codegen.iteration import ONE, ZERO, Dims, Sizes, row_major
+from tlc.frontend.diagnostics import InternalError
+from tlc.ir.core import Op, Value
+from tlc.ir.dims import Dim
+
+PACKED = ("q8_0", "q4_0")  # formats of 32-element blocks, read through functions of their name
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A value that is read and not computed: element (i, j, ...) is at offset + i*strides[0] + ...
+
+    `arg` is the operand's number. An `iota` has none: its value is the position itself.
+    """
+
+    value: Value
+    arg: int | None
+    encoding: str
+    shape: Dims
+    strides: Dims
+    offset: Dim
+
+
+class Region:
+    """What a fused operation computes: its operands, its operations in order, its one result."""
+
+    def __init__(self, op: Op) -> None:
+        (block,) = op.regions
+        if len(block.yielded) != 1:
+            raise InternalError(
+                f"a kernel has one result, and this region has {len(block.yielded)}"
+            )
+        self.args = {value: number for number, value in enumerate(block.args)}
+        self.encodings: tuple[str, ...] = op.attrs["encodings"]
+        self.ops = block.ops[:-1]
+        self.result = block.yielded[0]
+        (stored,) = op.results
+        self.out = stored.tensor
+        self.position = {o.result: number for number, o in enumerate(self.ops)}
+        self.read_as: dict[Value, Access] = {}  # values that a family reads and does not compute
+
+    def label(self, value: Value) -> str:
+        """The name of the variable that holds a value."""
+        number = self.args.get(value)
+        return f"v{self.position[value]}" if number is None else f"x{number}"
+
+    def only(self, name: str) -> Op:
+        """The one operation of that name."""
+        (found,) = (op for op in self.ops if op.name == name)
+        return found
+
+    def definition(self, value: Value) -> Op | None:
+        """The operation that makes a value; None for an operand of the kernel."""
+        return None if value in self.args else self.ops[self.position[value]]
+
+    def access(self, value: Value) -> Access | None:
+        """How the value is read, or None when it is computed."""
+        if value in self.read_as:
+            return self.read_as[value]
+        op = self.definition(value)
+        if op is None:
+            number, shape = self.args[value], value.tensor.shape
+            return Access(value, number, self.encodings[number], shape, row_major(shape), ZERO)
+        match op.name:
+            case "access":
+                number = self.args[op.operands[0]]
+                shape, strides, start = (op.attrs[k] for k in ("shape", "strides", "offset"))
+                return Access(value, number, self.encodings[number], shape, strides, start)
+            case "iota":
+                shape = value.tensor.shape
+                steps = tuple(ONE if k == op.attrs["axis"] else ZERO for k in range(len(shape)))
+                return Access(value, None, "index", shape, steps, ZERO)
+        return None
+
+    def needed(self, targets: Iterable[Value], known: Iterable[Value] = ()) -> list[Value]:
+        """What computing the targets takes, operands first, without what `known` values take."""
+        seen, order = set(known), []
+
+        def visit(value: Value) -> None:
+            if value in seen:
+                return
+            seen.add(value)
+            if self.access(value) is None:
+                for operand in self.ops[self.position[value]].operands:
+                    visit(operand)
+            order.append(value)
+
+        for target in targets:
+            visit(target)
+        return sorted(order, key=lambda v: self.position.get(v, -1))
+
+    def reads(self, targets: Iterable[Value], known: Iterable[Value] = ()) -> list[Access]:
+        """The accesses among `needed`, each once."""
+        found = (self.access(value) for value in self.needed(targets, known))
+        return [access for access in found if access is not None]
+
+
+def kind(value: Value) -> str:
+    """What a register of this value is: `float`, `int` or `bool`."""
+    return {"f16": "float", "f32": "float", "i32": "int", "bool": "bool"}[value.tensor.dtype]
+
+
+def rounded(number: float, dtype: str) -> float:
+    """A number as its dtype stores it."""
+    code = {"f16": "e", "f32": "f"}[dtype]
+    try:
+        (result,) = struct.unpack(code, struct.pack(code, number))
+    except OverflowError:
+        return math.copysign(math.inf, number)
+    return float(result)
+
+
+def float_literal(number: float) -> str:
+    """A float32 number as a literal that reads back to the same bits."""
+    if math.isnan(number):
+        return "as_type<float>(0x7fc00000u)"
+    if math.isinf(number):
+        return f"as_type<float>(0x{'7f' if number > 0 else 'ff'}800000u)"
+    digits = next(
+        d for p in range(1, 10) if rounded(float(d := f"{number:.{p}g}"), "f32") == number
+    )
+    mantissa, _, exponent = digits.partition("e")
+    text = (mantissa if "." in mantissa else mantissa + ".0") + (exponent and f"e{int(exponent)}")
+    return f"({text}f)" if number < 0 or text.startswith("-") else f"{text}f"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How statements are spelled: the type of a register, constants, conversions, operations."""
+
+    lanes: bool
+    types: Mapping[str, str]
+    splats: Mapping[str, str]
+    casts: Mapping[tuple[str, str], str]
+
+    def constant(self, number: float | Dim, value: Value, sizes: Sizes) -> str:
+        """One number everywhere; a dimension stands for its size."""
+        match kind(value):
+            case "float" if isinstance(number, Dim) and not number.is_static:
+                text = f"float({sizes(number)})"
+            case "float":
+                real = float(int(number)) if isinstance(number, Dim) else float(number)
+                text = float_literal(rounded(real, value.tensor.dtype))
+            case "int" if isinstance(number, Dim) and not number.is_static:
+                text = f"int({sizes(number)})"
+            case "int":
+                text = f"({int(number)})" if int(number) < 0 else str(int(number))
+            case _:
+                text = "true" if number else "false"
+        return self.splats[kind(value)].format(text)
+
+    def operation(self, op: Op) -> str:
+        """The expression of an elementwise operation, with places for its operands."""
+        if op.name == "cast":
+            return self.casts[kind(op.operands[0]), kind(op.result)]
+        if op.defn.msl is None:
+            raise InternalError(f"operation {op.name} has no expression for a kernel")
+        if not self.lanes:
+            return op.defn.msl
+        return op.defn.lanes or re.sub(r"\bprecise::(\w+)\(", r"\g<1>8(", op.defn.msl)
+
+
+SCALARS = Dialect(
+    lanes=False,
+    types={"float": "float", "int": "int", "bool": "bool"},
+    splats={"float": "{}", "int": "{}", "bool": "{}"},
+    casts={
+        ("bool", "float"): "({0} ? 1.0f : 0.0f)",
+        ("bool", "int"): "({0} ? 1 : 0)",
+        ("int", "float"): "float({0})",
+        ("int", "bool"): "{0} != 0",
+        ("float", "int"): "int({0})",
+        ("float", "bool"): "{0} != 0.0f",
+    },
+)
+LANES = Dialect(
+    lanes=True,
+    types={"float": "f8", "int": "i8", "bool": "m8"},
+    splats={"float": "splat8({})", "int": "splati8({})", "bool": "(splati8({} ? 1 : 0) != 0)"},
+    casts={
+        ("bool", "float"): "select8(splat8(0.0f), splat8(1.0f), {0})",
+        ("bool", "int"): "select8(splati8(0), splati8(1), {0})",
+        ("int", "float"): "to_f8({0})",
+        ("int", "bool"): "{0} != 0",
+        ("float", "int"): "to_i8({0})",
+        ("float", "bool"): "{0} != 0.0f",
+    },
+)
+
+
+class Scope:
+    """Names of the values that are at hand at one place of a kernel, and statements for more."""
+
+    def __init__(self, region: Region, dialect: Dialect, sizes: Sizes) -> None:
+        self.region, self.dialect, self.sizes = region, dialect, sizes
+        self.names: dict[Value, str] = {}
+
+    def inside(self) -> Scope:
+        """A block within this one: it sees these names, and its own stay inside."""
+        inner = Scope(self.region, self.dialect, self.sizes)
+        inner.names = dict(self.names)
+        return inner
+
+    def define(self, value: Value, expression: str) -> str:
+        """The statement that gives a value its variable."""
+        self.names[value] = self.region.label(value)
+        return f"const {self.dialect.types[kind(value)]} {self.names[value]} = {expression};"
+
+    def compute(self, targets: Iterable[Value], load: Callable[[Access], str]) -> list[str]:
+        """Statements after which the targets have names; `load` is the expression of an access."""
+        statements = []
+        for value in self.region.needed(targets, self.names):
+            access = self.region.access(value)
+            if access is not None:
+                statements.append(self.define(value, load(access)))
+                continue
+            op = self.region.ops[self.region.position[value]]
+            operands = [self.names[operand] for operand in op.operands]
+            same_kind = bool(operands) and kind(op.operands[0]) == kind(value)
+            if op.name == "constant":
+                number = op.attrs["value"]
+                self.names[value] = self.dialect.constant(number, value, self.sizes)
+            elif op.name == "broadcast" or (op.name == "cast" and same_kind):
+                self.names[value] = operands[0]
+            else:
+                expression = self.dialect.operation(op).format(*operands)
+                statements.append(self.define(value, expression))
+        return statements

@@ -1,0 +1,186 @@
+"""Products of few rows with a matrix: the matrix is read once, in the order it has in memory.
+
+Where its neighbours lie along K, every sum is a dot product; where they lie along the columns, sums
+of neighbouring columns grow together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlc.codegen.assembly import Draft, Kernel, groups_for
+from tlc.codegen.expression import PACKED
+from tlc.codegen.families.product import (
+    FEW_ROWS,
+    Operand,
+    Product,
+    element_after,
+    lane_reader,
+    lanes_after,
+    pieces,
+)
+from tlc.codegen.iteration import ONE, Sizes, is_multiple
+from tlc.codegen.memory import Lanes, buffer_type, plus, scalar_load, widened
+
+_STRIP = 256  # columns that a CPU thread sums before it goes on, as dot products
+_WIDE_STRIP = 1024  # and side by side
+_STREAMS = 4  # rows of the matrix that a CPU thread reads side by side
+_COPIED = 4096  # elements of each left row that a CPU thread holds as floats
+
+
+def kernel(draft: Draft, product: Product) -> Kernel:
+    """A kernel that is right while `product.rows` is at most FEW_ROWS."""
+    dots = product.layout != "nn"
+    if draft.profile.name == "cpu":
+        return _cpu_dots(draft, product) if dots else _cpu_columns(draft, product)
+    return _apple_dots(draft, product) if dots else _apple_columns(draft, product)
+
+
+def _rows(product: Product) -> int:
+    """How many rows to keep room for."""
+    return int(product.rows) if product.rows.is_static else FEW_ROWS
+
+
+# ---- cpu ------------------------------------------------------------------------------------------
+
+
+def _strips(draft: Draft, product: Product, strip: int, template: str, **context: Any) -> Kernel:
+    """A kernel whose work items are strips of columns of a batch."""
+    strips = (product.columns + (strip - 1)) // strip
+    start, finish = lanes_after(draft.region, draft.sizes, product)
+    sums = f"ld8(sums + i * {strip}u + j)"
+    return draft.kernel(
+        template,
+        groups=groups_for(product.batch * strips, 1),
+        product=product,
+        rows=_rows(product),
+        strip=strip,
+        strips=strips,
+        count=product.batch * strips,
+        start=start,
+        body=finish(sums, Lanes("n")),
+        tail=[] if is_multiple(product.columns, 8) else finish(sums, Lanes("n", "real")),
+        **context,
+    )
+
+
+def _cpu_dots(draft: Draft, product: Product) -> Kernel:
+    region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
+    depth = pieces(product.depth, _COPIED, 32)
+    # enough columns that converting the left rows costs little, enough work for a threadgroup
+    strip = pieces(product.columns, min(_STRIP, max(64, 16 * draft.profile.work // depth)), 8)
+    place = right.place(sizes, "b", "n", "k0")
+    packed = right.access.encoding in PACKED
+    buffer = f"in{right.access.arg}"
+    return _strips(
+        draft,
+        product,
+        strip,
+        "dots",
+        depth=depth,
+        left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
+        packed=f"_{right.access.encoding}" if packed else "",
+        line=f"{buffer}, {place}" if packed else plus(buffer, place),
+        step=sizes(right.line),
+        element=scalar_load(right.access, right.place(sizes, "b", "n", "k")),
+    )
+
+
+def _cpu_columns(draft: Draft, product: Product) -> Kernel:
+    region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
+    # long runs of neighbours, but several strips
+    strip = _WIDE_STRIP
+    if product.columns.is_static:
+        strip = min(_WIDE_STRIP, max(_STRIP, int(product.columns) // 8))
+    reader = lane_reader(region, sizes, right, right.place(sizes, "b", "0u", "k"), ONE, "n")
+    ahead = ""
+    if right.access.encoding not in PACKED:
+        ahead = f"prefetch({reader.base} + n + {sizes(right.depth * _STREAMS)});"
+    return _strips(
+        draft,
+        product,
+        pieces(product.columns, strip, 8),
+        "columns",
+        together=_STREAMS,
+        left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
+        right=reader,
+        ahead=ahead,
+    )
+
+
+# ---- apple ----------------------------------------------------------------------------------------
+
+
+def _chunk(product: Product) -> int:
+    """How many neighbours along K a lane reads at once, where memory is aligned for it."""
+    left, right = product.left, product.right
+    if right.access.encoding in PACKED and product.layout == "nt":
+        return 8
+    whole = is_multiple(product.depth, 4)
+    return 4 if whole and _aligned(left) and _aligned(right) else 1
+
+
+def _aligned(side: Operand) -> bool:
+    """Whether vectors of 4 can be read along K."""
+    plain = side.access.encoding not in PACKED and side.depth == ONE
+    return plain and side.lines_are_multiples(4)
+
+
+def _read(sizes: Sizes, side: Operand, line: str, to: str, chunk: int) -> list[str]:
+    """Statements that read `chunk` neighbours along K of row (or column) `line` from `k` on."""
+    access, buffer = side.access, f"in{side.access.arg}"
+    place = side.place(sizes, "b", line, "k")
+    if chunk == 1:
+        return [f"{to}[0] = {scalar_load(access, place)};"]
+    if access.encoding in PACKED:
+        return [f"tlc_read8_{access.encoding}({buffer}, {place}, {to});"]
+    if _aligned(side):
+        vector = f"{buffer_type(access.encoding)}4"
+        lines = []
+        for first in range(0, chunk, 4):
+            where, name = plus(place, f"{first}u"), f"part{first // 4}"
+            lines.append(f"const {vector} {name} = *(device const {vector}*)({buffer} + {where});")
+            element = widened(access.encoding, f"{name}[i]")
+            lines.append(f"for (uint i = 0u; i < 4u; ++i) {to}[{plus('i', f'{first}u')}] = {element};")
+        return lines
+    element = scalar_load(access, side.place(sizes, "b", line, "at"))
+    return [
+        f"for (uint i = 0u; i < {chunk}u; ++i) {{",
+        "    const uint at = k + i;",
+        f"    {to}[i] = {element};",
+        "}",
+    ]
+
+
+def _apple_dots(draft: Draft, product: Product) -> Kernel:
+    sizes, chunk = draft.sizes, _chunk(product)
+    blocks = (product.columns + 3) // 4
+    return draft.kernel(
+        "dots",
+        groups=groups_for(product.batch * blocks, draft.profile.threads // 32),
+        product=product,
+        rows=_rows(product),
+        chunk=chunk,
+        blocks=blocks,
+        count=product.batch * blocks,
+        left=_read(sizes, product.left, "m", "x[m]", chunk),
+        right=_read(sizes, product.right, "n", "w", chunk),
+        after=element_after(draft.region, sizes, product),
+    )
+
+
+def _apple_columns(draft: Draft, product: Product) -> Kernel:
+    sizes, left, right = draft.sizes, product.left, product.right
+    blocks = (product.columns + 31) // 32
+    return draft.kernel(
+        "columns",
+        groups=groups_for(product.batch * blocks, 1),
+        threadgroup_bytes=4 * 32 * 32,
+        product=product,
+        rows=_rows(product),
+        blocks=blocks,
+        count=product.batch * blocks,
+        left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
+        right=scalar_load(right.access, right.place(sizes, "b", "n", "k")),
+        after=element_after(draft.region, sizes, product),
+    )

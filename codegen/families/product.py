@@ -1,0 +1,188 @@
+"""A region with a matrix product, as the kernels see it: sizes, layouts, and what follows the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tlc.codegen.expression import LANES, PACKED, SCALARS, Access, Region, Scope, kind
+from tlc.codegen.iteration import ONE, ZERO, Dims, Sizes, is_multiple, offset, row_major
+from tlc.codegen.memory import (
+    Lanes,
+    Rows,
+    buffer_type,
+    lane_store,
+    plus,
+    rounded_scalar,
+    scalar_load,
+)
+from tlc.frontend.diagnostics import InternalError
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+
+FLOATS = ("f16", "f32")
+FEW_ROWS = 4  # on the left, that a matvec kernel takes
+
+
+def pieces(size: Dim, most: int, unit: int) -> int:
+    """What pieces to cut a size into, all nearly equal: a multiple of `unit`, at most `most`."""
+    if not size.is_static:
+        return most
+    count = max(1, -(-int(size) // most))
+    return min(most, max(1, -(-int(size) // (count * unit))) * unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One side of a product: the strides of its batches, of its rows or columns, and along K."""
+
+    access: Access
+    batch: Dim
+    line: Dim
+    depth: Dim
+
+    def place(self, sizes: Sizes, batch: str, line: str, depth: str) -> str:
+        """The number of an element in its operand, as text."""
+        strides = (self.batch, self.line, self.depth)
+        return offset(sizes, self.access.offset, strides, (batch, line, depth))
+
+    def lines_are_multiples(self, unit: int) -> bool:
+        """Whether every row (or column) starts at a multiple of so many elements."""
+        return all(is_multiple(d, unit) for d in (self.access.offset, self.batch, self.line))
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`batch` products of [rows, depth] and [depth, columns].
+
+    layout  how the right operand lies: `nt`, neighbours along K (weights [out, in]); `nn`, along
+            the columns; `any` other way.
+    after   what follows the sum reads: accesses with strides along batch, row and column.
+    """
+
+    sum: Value
+    batch: Dim
+    rows: Dim
+    columns: Dim
+    depth: Dim
+    left: Operand
+    right: Operand
+    layout: Literal["nt", "nn", "any"]
+    after: list[tuple[Access, Dims]]
+
+    @property
+    def batched(self) -> bool:
+        return self.batch != ONE
+
+    @property
+    def out(self) -> Dims:
+        """The strides of the result along batch, row and column."""
+        batch, *rest = row_major((self.batch, self.rows, self.columns))
+        return (batch if self.batched else ZERO, *rest)
+
+    @property
+    def element(self) -> Literal["half", "float"]:
+        """The type that holds the elements of both operands exactly."""
+        sides = (self.left.access.encoding, self.right.access.encoding)
+        return "float" if "f32" in sides else "half"
+
+
+def product_of(region: Region) -> Product:
+    """The product of a region. One column is seen as one row: the same numbers transposed."""
+    op = region.only("contract")
+    left, right = (region.access(value) for value in op.operands)
+    if left is None or right is None:
+        raise InternalError("the operands of a product are read from memory")
+    *lead, rows, columns = op.result.tensor.shape
+    batch, depth = (lead[0] if lead else ONE), left.shape[-1]
+
+    def three(strides: Sequence[Dim]) -> list[Dim]:
+        return [strides[0] if batch != ONE else ZERO, *strides[-2:]]
+
+    (bl, ml, kl), (br, kr, nr) = three(left.strides), three(right.strides)
+    one, other = Operand(left, bl, ml, kl), Operand(right, br, nr, kr)
+    after = [(a, tuple(three(a.strides))) for a in region.reads([region.result], [op.result])]
+    if columns == ONE and rows != ONE and right.encoding in FLOATS:
+        one, other, rows, columns = other, one, columns, rows
+        after = [(access, (b, n, m)) for access, (b, m, n) in after]
+    return Product(
+        op.result, batch, rows, columns, depth, one, other, _layout(other, depth, columns), after
+    )
+
+
+def _layout(right: Operand, depth: Dim, columns: Dim) -> Literal["nt", "nn", "any"]:
+    if right.access.encoding not in PACKED:
+        return "nt" if right.depth == ONE else "nn" if right.line == ONE else "any"
+    steps = (right.access.offset, right.batch)
+    if right.depth == ONE and all(is_multiple(d, 32) for d in (*steps, right.line, depth)):
+        return "nt"
+    if right.line == ONE and all(is_multiple(d, 32) for d in (*steps, right.depth, columns)):
+        return "nn"
+    return "any"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReader:
+    """How a cpu template reads 8 neighbours of an operand: statements first, then expressions.
+
+    `base` is where the row starts; `masked` reads the first `real` elements and zeros.
+    """
+
+    start: list[str]
+    base: str
+    load: str
+    masked: str
+
+
+def lane_reader(
+    region: Region, sizes: Sizes, operand: Operand, place: str, step: Dim, at: str
+) -> LaneReader:
+    """A reader of the elements `at` and on, `step` apart, of the row that starts at a place."""
+    rows = Rows(region, sizes)
+    start = rows.start(operand.access, place, step, operand.lines_are_multiples(8))
+    load, masked = rows.load(Lanes(at)), rows.load(Lanes(at, "real"))
+    base = rows.rows[operand.access.value].base
+    return LaneReader(start, base, load(operand.access), masked(operand.access))
+
+
+# ---- what follows the sum -------------------------------------------------------------------------
+
+
+def lanes_after(
+    region: Region, sizes: Sizes, product: Product
+) -> tuple[list[str], Callable[[str, Lanes], list[str]]]:
+    """Statements for a row `m` of batch `b`, and those that finish lanes of it.
+
+    The latter take the expression of the sums and the columns of the lanes.
+    """
+    rows = Rows(region, sizes)
+    start: list[str] = []
+    for access, (batch, row, column) in product.after:
+        place = offset(sizes, access.offset, (batch, row), ("b", "m"))
+        start += rows.start(access, place, column)
+    place = plus("out", offset(sizes, ZERO, product.out[:2], ("b", "m")))
+    start.append(f"device {buffer_type(region.out.dtype)}* out_row = {place};")
+
+    def finish(sums: str, lanes: Lanes) -> list[str]:
+        scope = Scope(region, LANES, sizes)
+        lines = [scope.define(product.sum, sums)]
+        lines += scope.compute([region.result], rows.load(lanes))
+        value, where = scope.names[region.result], f"out_row + {lanes.at}"
+        return [*lines, lane_store(kind(region.result), where, value, lanes.count)]
+
+    return start, finish
+
+
+def element_after(region: Region, sizes: Sizes, product: Product) -> list[str]:
+    """Statements that finish `sum`, of column `n` of row `m` of batch `b`, and store it."""
+    scope = Scope(region, SCALARS, sizes)
+    strides = {access.value: steps for access, steps in product.after}
+    scope.names[product.sum] = "sum"
+    lines = scope.compute(
+        [region.result],
+        lambda a: scalar_load(a, offset(sizes, a.offset, strides[a.value], ("b", "m", "n"))),
+    )
+    place = offset(sizes, ZERO, product.out, ("b", "m", "n"))
+    value = rounded_scalar(region.out.dtype, scope.names[region.result])
+    return [*lines, f"out[{place}] = {value};"]

@@ -1,0 +1,294 @@
+"""Row kernels: reductions along the last axis, and what is computed from them, one row at a time.
+
+The region is cut at its reductions into passes over the row. A pass computes anew what it needs; on
+a CPU, a value that takes a function like exp and is needed again is kept in an array instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tlc.codegen.assembly import Draft, Kernel, Variant, groups_for
+from tlc.codegen.elements import uniform, used
+from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
+from tlc.codegen.iteration import (
+    ONE,
+    ZERO,
+    Dims,
+    Space,
+    collapse,
+    is_multiple,
+    offset,
+    row_major,
+    split,
+)
+from tlc.codegen.memory import Lanes, Rows, buffer_type, lane_store, plus, rounded_scalar, scalar_load
+from tlc.codegen.reductions import REDUCTIONS, Reduction
+from tlc.ir.core import Op, Value
+from tlc.ir.dims import Dim, product
+
+_COSTLY = re.compile(r"precise::|tlc_erf")  # in the expression of an operation worth keeping
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One walk along the row: the reductions it does, or the result it stores when it has none."""
+
+    reductions: list[Op]
+    targets: list[Value]
+
+    @property
+    def title(self) -> str:
+        return ", ".join(op.name for op in self.reductions) or "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A region seen as rows of `length` elements.
+
+    `along` are the strides of the accesses along the row; `scalar` says that the result has one
+    element per row.
+    """
+
+    region: Region
+    lead: Dims
+    length: Dim
+    accesses: list[Access]
+    along: dict[Value, Dim]
+    passes: list[Pass]
+    scalar: bool
+
+    @property
+    def rows(self) -> Dim:
+        return product(self.lead)
+
+    @property
+    def space(self) -> Space:
+        """The axes of the rows, with the strides of the accesses and of the result."""
+        out = row_major((*self.lead, ONE if self.scalar else self.length))
+        return collapse(self.lead, [*(a.strides[:-1] for a in self.accesses), out[:-1]])
+
+    def constant(self, targets: list[Value], known: Iterable[Value]) -> list[Value]:
+        """What the targets take that is the same along the row."""
+        found: dict[Value, None] = {}
+        for target in targets:
+            found.update(dict.fromkeys(uniform(self.region, target, self.along, known)))
+        return list(found)
+
+
+def plan(region: Region) -> Plan:
+    needed = region.needed([region.result])
+    reductions = [op for op in region.ops if op.name in REDUCTIONS and op.result in needed]
+    *lead, length = reductions[0].operands[0].tensor.shape
+    accesses = region.reads([region.result])
+    along = {
+        a.value: ZERO if a.shape[-1] == ONE and length != ONE else a.strides[-1] for a in accesses
+    }
+    depth: dict[Value, int] = {}  # the number of reductions one behind the other up to a value
+    for value in needed:
+        op = None if value in along else region.definition(value)
+        below = max((depth[v] for v in op.operands), default=0) if op else 0
+        depth[value] = below + int(op in reductions)
+    passes = []
+    for level in range(1, max(depth.values()) + 1):
+        here = [op for op in reductions if depth[op.result] == level]
+        passes.append(Pass(here, [op.operands[0] for op in here]))
+    scalar = region.result.tensor.shape[-1] == ONE and length != ONE
+    if not scalar:
+        passes.append(Pass([], [region.result]))
+    return Plan(region, tuple(lead), length, accesses, along, passes, scalar)
+
+
+def variants(draft: Draft) -> list[Variant]:
+    """One kernel: a CPU thread or a threadgroup takes whole rows."""
+    make = _cpu if draft.profile.name == "cpu" else _apple
+    return [Variant(make(draft, plan(draft.region)), None)]
+
+
+# ---- cpu ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LanePass:
+    """What the cpu template prints for a pass.
+
+    `body` is for 8 lanes at element `j`, with accumulators `u`; `tail` for a group of which only `n`
+    lanes are real. Either is empty where it would never run.
+    """
+
+    title: str
+    before: list[str]
+    body: list[str]
+    tail: list[str]
+    after: list[str]
+
+
+def _kept(plan: Plan, limit: int) -> dict[Value, int]:
+    """The values worth keeping for later passes, and the number of the pass that computes them."""
+    region = plan.region
+    results = {op.result for stage in plan.passes for op in stage.reductions}
+    costly = {op.result for op in region.ops if op.defn.msl and _COSTLY.search(op.defn.msl)}
+    kept: dict[Value, int] = {}
+    computed: dict[Value, int] = {}
+
+    def visit(value: Value, number: int) -> None:
+        if value in plan.along or value in results or value in kept:
+            return
+        if computed.setdefault(value, number) < number:
+            varies = uniform(region, value, plan.along, results) != [value]
+            if varies and costly.intersection(region.needed([value], results | kept.keys())):
+                kept[value] = computed[value]
+                return
+        for operand in region.ops[region.position[value]].operands:
+            visit(operand, number)
+
+    for number, stage in enumerate(plan.passes):
+        for target in stage.targets:
+            visit(target, number)
+    fits = plan.length.is_static and int(plan.length) * len(kept) <= limit
+    return kept if fits else {}
+
+
+def _cpu(draft: Draft, plan: Plan) -> Kernel:
+    region, sizes, length = draft.region, draft.sizes, plan.length
+    indices, names = split(sizes, "row", plan.space.shape, "i")
+    rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
+    start: list[str] = []
+    for access, strides in zip(plan.accesses, plan.space.strides, strict=False):
+        aligned = all(is_multiple(d, 8) for d in (access.offset, *strides))
+        place = offset(sizes, access.offset, strides, names)
+        start += rows.start(access, place, plan.along[access.value], aligned)
+    kept = _kept(plan, draft.profile.scratch)
+
+    def group(number: int, stage: Pass, lanes: Lanes) -> list[str]:
+        block = scope.inside()
+        reloads = [
+            block.define(value, f"ld8({region.label(value)}_kept + {lanes.at})")
+            for value, first in kept.items()
+            if first < number
+        ]
+        lines = block.compute(stage.targets, rows.load(lanes))
+        for value, first in kept.items():
+            if first == number:
+                lines.append(f"st8({region.label(value)}_kept + {lanes.at}, {block.names[value]});")
+        for op in stage.reductions:
+            value = block.names[op.operands[0]]
+            mask = lanes.mask if lanes.count else None
+            which = "[0]" if lanes.count else "[u]"
+            position = f"iota8() + int({lanes.at})"
+            lines.append(Reduction.of(region, op).lanes_step(which, value, position, mask))
+        if not stage.reductions:
+            value = block.names[region.result]
+            lines.append(
+                lane_store(kind(region.result), f"out_row + {lanes.at}", value, lanes.count)
+            )
+        return used(reloads, lines) + lines
+
+    passes = []
+    for number, stage in enumerate(plan.passes):
+        before = scope.compute(plan.constant(stage.targets, scope.names), rows.first)
+        for op in stage.reductions:
+            before += Reduction.of(region, op).lanes_start(4)
+        body, tail = group(number, stage, Lanes("j")), group(number, stage, Lanes("j", "n"))
+        after = [
+            scope.define(op.result, Reduction.of(region, op).lanes_across())
+            for op in stage.reductions
+        ]
+        if length.is_static and int(length) < 32:
+            body = []
+        if is_multiple(length, 32):
+            tail = []
+        passes.append(LanePass(stage.title, before, body, tail, after))
+    end: list[str] = []
+    if plan.scalar:
+        end = scope.compute([region.result], rows.first)
+        place = "out + row"
+        end.append(lane_store(kind(region.result), place, scope.names[region.result], "1u"))
+    if length.is_static:
+        groups = groups_for(plan.rows, max(1, draft.profile.work // max(1, int(length))))
+    else:
+        groups = groups_for(plan.rows * length, draft.profile.work)
+    return draft.kernel(
+        "row",
+        groups=groups,
+        rows=plan.rows,
+        length=length,
+        start=used(indices, start) + start,
+        arrays=[f"{region.label(value)}_kept[{-(-int(length) // 8) * 8}]" for value in kept],
+        passes=passes,
+        out=None if plan.scalar else buffer_type(region.out.dtype),
+        end=end,
+    )
+
+
+# ---- apple ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPass:
+    """What the apple template prints for a pass: `body` is for the thread's element `j`."""
+
+    title: str
+    before: list[str]
+    body: list[str]
+    after: list[str]
+
+
+def _threads(plan: Plan, most: int) -> int:
+    """A threadgroup in which a thread takes four elements of a row, as far as there are so many."""
+    if not plan.length.is_static:
+        return most
+    return min(1024, max(32, -(-int(plan.length) // 128) * 32))
+
+
+def _apple(draft: Draft, plan: Plan) -> Kernel:
+    region, sizes = draft.region, draft.sizes
+    indices, names = split(sizes, "row", plan.space.shape, "i")
+    scope = Scope(region, SCALARS, sizes)
+    strides = {
+        a.value: s for a, s in zip(plan.accesses, plan.space.strides, strict=False)
+    }
+
+    def element(access: Access) -> str:
+        steps = (*strides[access.value], plan.along[access.value])
+        return scalar_load(access, offset(sizes, access.offset, steps, [*names, "j"]))
+
+    passes = []
+    for stage in plan.passes:
+        before = scope.compute(plan.constant(stage.targets, scope.names), element)
+        block = scope.inside()
+        body = block.compute(stage.targets, element)
+        after = []
+        for op in stage.reductions:
+            reduction = Reduction.of(region, op)
+            before += reduction.thread_start("tid")
+            body += reduction.thread_step(block.names[op.operands[0]], "j")
+            after.append(scope.define(op.result, reduction.group_result()))
+        if not stage.reductions:
+            place = plus(f"row * {sizes(plan.length)}", "j")
+            value = rounded_scalar(region.out.dtype, block.names[region.result])
+            body.append(f"out[{place}] = {value};")
+        passes.append(ThreadPass(stage.title, before, body, after))
+    end: list[str] = []
+    if plan.scalar:
+        end = scope.compute([region.result], element)
+        value = rounded_scalar(region.out.dtype, scope.names[region.result])
+        end.append(f"if (tid == 0u) out[row] = {value};")
+    names_of = {op.name for stage in plan.passes for op in stage.reductions}
+    sums, tops = "reduce_sum" in names_of, bool(names_of - {"reduce_sum"})
+    lines = [line for p in passes for line in (*p.before, *p.body, *p.after)] + end
+    return draft.kernel(
+        "row",
+        groups=groups_for(plan.rows, 1),
+        threads=_threads(plan, draft.profile.threads),
+        threadgroup_bytes=128 * (sums + tops),
+        rows=plan.rows,
+        length=plan.length,
+        indices=used(indices, lines),
+        sums=sums,
+        tops=tops,
+        passes=passes,
+        end=end,
+    )

@@ -1,0 +1,159 @@
+"""Matrix products by tiles: many rows on the left, operands converted once and used many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlc.codegen.assembly import Draft, Kernel, groups_for
+from tlc.codegen.expression import PACKED
+from tlc.codegen.families.product import Operand, Product, element_after, lane_reader, lanes_after, pieces
+from tlc.codegen.iteration import ONE, Sizes, is_multiple
+from tlc.codegen.memory import Lanes, buffer_type, scalar_load
+from tlc.codegen.profiles import Tile
+from tlc.ir.dims import Dim
+
+
+def kernel(draft: Draft, product: Product) -> Kernel:
+    return (_cpu if draft.profile.name == "cpu" else _apple)(draft, product)
+
+
+def _count(size: Dim, piece: int) -> Dim:
+    return (size + (piece - 1)) // piece
+
+
+# ---- cpu ------------------------------------------------------------------------------------------
+
+
+def _cpu(draft: Draft, product: Product) -> Kernel:
+    region, sizes, most = draft.region, draft.sizes, draft.profile.tile
+    tile = Tile(
+        pieces(product.rows, most.rows, 6),
+        pieces(product.columns, most.columns, 16),
+        pieces(product.depth, most.depth, 8),
+    )
+    left, right = product.left, product.right
+    element, panel = "", None
+    match product.layout:
+        case "nt":
+            panel = lane_reader(region, sizes, right, right.place(sizes, "b", "n", "k0"), ONE, "k")
+        case "nn":
+            panel = lane_reader(region, sizes, right, right.place(sizes, "b", "0u", "k"), ONE, "n")
+        case "any":
+            element = scalar_load(right.access, right.place(sizes, "b", "n", "k"))
+    start, finish = lanes_after(region, sizes, product)
+    sums = f"ld8(sums + i * {tile.columns}u + j)"
+    row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
+    tiles = product.batch * row_tiles * column_tiles
+    return draft.kernel(
+        "tiles",
+        groups=groups_for(tiles, 1),
+        product=product,
+        tile=tile,
+        tiles=tiles,
+        row_tiles=row_tiles,
+        column_tiles=column_tiles,
+        left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
+        panel=panel,
+        element=element,
+        start=start,
+        body=finish(sums, Lanes("n")),
+        tail=[] if is_multiple(product.columns, 8) else finish(sums, Lanes("n", "real")),
+    )
+
+
+# ---- apple ----------------------------------------------------------------------------------------
+
+_PADDING = 8  # elements after each line of a staged block, so that lines start in different banks
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How the apple template copies a block to threadgroup memory, `chunk` neighbours at a time.
+
+    A line of the block is a row or column of the operand, or one position along K. `indices` are
+    statements from `line` and `at` (along it); `inside` says that the elements exist; `copy` puts
+    them at `to`.
+    """
+
+    name: str
+    lines: int
+    length: int
+    chunk: int
+    indices: list[str]
+    inside: str
+    copy: list[str]
+
+    @property
+    def stride(self) -> int:
+        return self.length + _PADDING
+
+
+def _stage(
+    sizes: Sizes, product: Product, side: Operand, name: str, tile: Tile, across: bool
+) -> Stage:
+    """`across` says that the lines of the block are positions along K."""
+    left = name == "left"
+    index, size = ("m", product.rows) if left else ("n", product.columns)
+    first, lines = ("m0", tile.rows) if left else ("n0", tile.columns)
+    length, step, neighbour = tile.depth, side.depth, product.depth
+    indices = [f"const uint {index} = {first} + line;", "const uint k = k0 + at;"]
+    aligned = side.lines_are_multiples(4)
+    if across:
+        lines, length, step, neighbour = tile.depth, lines, side.line, size
+        indices = [f"const uint {index} = {first} + at;", "const uint k = k0 + line;"]
+        aligned = all(is_multiple(d, 4) for d in (side.access.offset, side.batch, side.depth))
+    access, buffer = side.access, f"in{side.access.arg}"
+    place = side.place(sizes, "b", index, "k")
+    stored = buffer_type(access.encoding)
+    if access.encoding in PACKED and product.layout != "any" and not left:
+        chunk = 8
+        copy = [
+            "float w[8];",
+            f"tlc_read8_{access.encoding}({buffer}, {place}, w);",
+            f"for (uint c = 0u; c < 8u; ++c) to[c] = {product.element}(w[c]);",
+        ]
+    elif step == ONE and access.encoding not in PACKED and aligned and is_multiple(neighbour, 4):
+        chunk = 4
+        vector = f"*(device const {stored}4*)({buffer} + {place})"
+        if stored != product.element:
+            vector = f"{product.element}4({vector})"
+        copy = [f"*(threadgroup {product.element}4*)to = {vector};"]
+    else:
+        chunk = 1
+        plain = access.encoding not in PACKED and stored == product.element
+        element = f"{buffer}[{place}]" if plain else scalar_load(access, place)
+        copy = [f"to[0] = {element if plain else f'{product.element}({element})'};"]
+    inside = f"{index} < {sizes(size)} && k < {sizes(product.depth)}"
+    return Stage(name, lines, length, chunk, indices, inside, copy)
+
+
+def _apple(draft: Draft, product: Product) -> Kernel:
+    sizes, profile = draft.sizes, draft.profile
+    large = all(
+        d.is_static and int(d) >= 4 * profile.tile.rows for d in (product.rows, product.columns)
+    )
+    tile = profile.tile if large else profile.small_tile
+    across = product.layout != "nt"
+    left = _stage(sizes, product, product.left, "left", tile, False)
+    right = _stage(sizes, product, product.right, "right", tile, across)
+    row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
+    tiles = product.batch * row_tiles * column_tiles
+    staged = left.lines * left.stride + right.lines * right.stride
+    element = 2 if product.element == "half" else 4
+    return draft.kernel(
+        "tiles",
+        groups=groups_for(tiles, 1),
+        threads=128,
+        threadgroup_bytes=element * staged + 4 * 4 * 8 * tile.columns // 2,
+        features=frozenset({"simdgroup_matrix"}),
+        product=product,
+        tile=tile,
+        tiles=tiles,
+        row_tiles=row_tiles,
+        column_tiles=column_tiles,
+        left=left,
+        right=right,
+        transposed=not across,
+        zero="0.0h" if product.element == "half" else "0.0f",
+        after=element_after(draft.region, sizes, product),
+    )

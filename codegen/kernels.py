@@ -1,0 +1,43 @@
+"""Fused operations in, kernels in the Metal Shading Language out; kernels in, a whole file out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tlc.codegen.assembly import Draft, Kernel, Variant
+from tlc.codegen.expression import Region
+from tlc.codegen.families import column, concat, elementwise, gather, matmul, row
+from tlc.codegen.profiles import Profile
+from tlc.codegen.render import render
+from tlc.frontend.diagnostics import InternalError
+from tlc.ir.core import Op
+
+__all__ = ["FAMILIES", "Kernel", "Variant", "generate", "module_text"]
+
+FAMILIES: dict[str, Callable[[Draft], list[Variant]]] = {
+    "elementwise": elementwise.variants,
+    "row": row.variants,
+    "column": column.variants,
+    "gather": gather.variants,
+    "concat": concat.variants,
+    "matmul": matmul.variants,
+}
+
+
+def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]:
+    """The kernels for a fused operation, in order of preference; the last fits every size.
+
+    `comment` is printed above each kernel. Raises InternalError for an unknown family and for a
+    kernel beyond Metal's limits.
+    """
+    family = op.attrs["family"]
+    if family not in FAMILIES:
+        raise InternalError(f"there is no kernel family {family}")
+    return FAMILIES[family](Draft(Region(op), profile, name, comment))
+
+
+def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -> str:
+    """The whole `.metal` file of one profile: vocabulary, then the kernels in the order given."""
+    features = frozenset[str]().union(*(kernel.features for kernel in kernels))
+    text = render(f"module.{profile.name}", source=source_name, features=sorted(features))
+    return "\n\n".join([text, *(kernel.text.strip("\n") for kernel in kernels)]) + "\n"

@@ -1,0 +1,77 @@
+"""`print`: what is known already becomes text, what is not is printed when the program runs."""
+
+from __future__ import annotations
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.builtins import SPECIAL, arguments
+from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, describe, show
+
+Part = str | Dim | None  # text, a size, or the place of a tensor
+
+
+def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
+    """Arguments joined by spaces, or put into the `{}` holes of a first string that has them."""
+    args = arguments(cx, node, first)
+    for arg in args:
+        if arg.name is not None:
+            cx.fail("E0203", "`print` has no named arguments", arg.span)
+    parts: list[Part] = []
+    operands: list[Value] = []
+    head = args[0].value if args else ""
+    if isinstance(head, str) and "{}" in head:
+        texts = head.split("{}")
+        holes = args[1:]
+        if len(holes) != len(texts) - 1:
+            cx.fail("E0203", f"{len(texts) - 1} holes `{{}}` and {len(holes)} values", node.span)
+        for text, hole in zip(texts, [*holes, None], strict=True):
+            parts.append(text)
+            if hole is not None:
+                _part(cx, hole.value, hole.span, parts, operands)
+    else:
+        for at, arg in enumerate(args):
+            parts += [" "] if at else []
+            _part(cx, arg.value, arg.span, parts, operands)
+    cx.effect("print", *operands, parts=_merged(parts), span=node.span)
+
+
+SPECIAL["print"] = SPECIAL["println"] = _print
+
+
+def _part(
+    cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]
+) -> None:
+    text = show(value)
+    if text is not None:
+        parts.append(text)
+        return
+    match value:
+        case Value():
+            parts.append(None)
+            operands.append(value)
+        case Dim():
+            parts.append(value)
+        case list() | tuple():
+            opening, closing = "[]" if isinstance(value, list) else "()"
+            parts.append(opening)
+            for at, item in enumerate(value):
+                parts += [", "] if at else []
+                _part(cx, item, span, parts, operands)
+            parts.append(closing)
+        case _:
+            cx.fail("E0302", f"{describe(value)} cannot be printed", span)
+
+
+def _merged(parts: list[Part]) -> tuple[Part, ...]:
+    """Neighbouring texts as one."""
+    out: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and out and isinstance(out[-1], str):
+            out[-1] += part
+        elif part != "":
+            out.append(part)
+    return tuple(out)

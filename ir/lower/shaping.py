@@ -1,0 +1,205 @@
+"""Builtins about shapes: asking for them, rearranging, joining and cutting tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.ir.builder import numel
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import indexing
+from tlc.ir.lower.builtins import SPECIAL, arguments, need_axis, need_tensor, special
+from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, Pieces, is_number, whole
+from tlc.ir.types import show_shape
+
+MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
+
+
+@special("shape", "x: any")
+def _shape(cx: Context, node: ast.Call, x: Argument) -> Lowered:
+    return indexing.shape(need_tensor(cx, x))
+
+
+@special("rank", "x: any")
+def _rank(cx: Context, node: ast.Call, x: Argument) -> int:
+    return need_tensor(cx, x).tensor.rank
+
+
+@special("len", "x: any")
+def _len(cx: Context, node: ast.Call, x: Argument) -> Lowered:
+    if isinstance(x.value, list | tuple | str):
+        return len(x.value)
+    value = need_tensor(cx, x)
+    if not value.tensor.rank:
+        cx.fail("E0303", "a tensor of rank 0 has no length", x.span)
+    return indexing.shape(value)[0]
+
+
+@special("reshape", "x: any, shape: any")
+def _reshape(cx: Context, node: ast.Call, x: Argument, shape: Argument) -> Value:
+    """One size may be -1: it is what the other sizes leave."""
+    value = need_tensor(cx, x)
+    sizes = list(shape.value) if isinstance(shape.value, list | tuple) else [shape.value]
+    free = [at for at, size in enumerate(sizes) if whole(size) == -1]
+    if len(free) > 1:
+        cx.fail("E0303", "only one size of a reshape can be -1", shape.span)
+    known = [1 if at in free else size for at, size in enumerate(sizes)]
+    dims = list(shape_of(cx, known, shape.span))
+    total, rest = value.tensor.numel, numel(dims)
+    if free:
+        if rest == Dim.of(0) or (total.is_static and rest.is_static and int(total) % int(rest)):
+            cx.fail("E0301", f"{total} elements do not divide into rows of {rest}", node.span)
+        dims[free[0]] = total // rest
+    cx.builder.span = node.span
+    if numel(dims) != total:
+        if numel(dims).is_static and total.is_static:
+            return cx.emit("reshape", value, shape=tuple(dims), span=node.span, places=(x.span,))
+        cx.builder.check(total, numel(dims), f"reshape of {value.type} to {show_shape(dims)}")
+    return cx.builder.reshape(value, dims)
+
+
+# ---- joining -------------------------------------------------------------------------------------
+
+
+def _to_join(
+    cx: Context, node: ast.Call, first: list[Argument]
+) -> tuple[list[Value], list[Span], Argument | None]:
+    """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis."""
+    args = arguments(cx, node, first)
+    dims = [a for a in args if a.name in ("dim", "axis") or (a.name is None and _is_axis(a))]
+    values: list[Value] = []
+    places: list[Span] = []
+    for arg in args:
+        if arg in dims:
+            continue
+        if arg.name is not None:
+            cx.fail("E0203", f"no parameter `{arg.name}` here", arg.span)
+        several = isinstance(arg.value, list | tuple) and any(
+            isinstance(item, Value | list) for item in arg.value
+        )
+        for item in arg.value if several else [arg.value]:
+            values.append(need_tensor(cx, Argument(item, arg.span)))
+            places.append(arg.span)
+    if not values or len(dims) > 1:
+        cx.fail("E0203", "tensors and at most one axis are needed", node.span)
+    return values, places, dims[0] if dims else None
+
+
+def _is_axis(arg: Argument) -> bool:
+    return is_number(arg.value) or isinstance(arg.value, Dim)
+
+
+def _concat(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
+    values, places, dim = _to_join(cx, node, first)
+    return _joined(cx, values, places, need_axis(cx, dim, values[0].tensor.rank), node.span)
+
+
+def _stack(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
+    values, places, dim = _to_join(cx, node, first)
+    axis = need_axis(cx, dim, values[0].tensor.rank + 1)
+    lifted = [cx.emit("unsqueeze", v, dim=axis, span=node.span) for v in values]
+    return _joined(cx, lifted, places, axis, node.span)
+
+
+def _joined(
+    cx: Context, values: Sequence[Value], places: Sequence[Span], axis: int, span: Span
+) -> Value:
+    """The tensors one behind the other; many of them are joined group by group."""
+    while len(values) > MOST_JOINED:
+        starts = range(0, len(values), MOST_JOINED)
+        values = [
+            cx.emit(
+                "concat",
+                *values[at : at + MOST_JOINED],
+                axis=axis,
+                span=span,
+                places=places[at : at + MOST_JOINED],
+            )
+            for at in starts
+        ]
+        places = [places[at] for at in starts]
+    return cx.emit("concat", *values, axis=axis, span=span, places=places)
+
+
+SPECIAL["concat"] = SPECIAL["cat"] = _concat
+SPECIAL["stack"] = _stack
+
+
+@special("repeat", "x: any, n: any, dim: any = 0")
+def _repeat(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Value:
+    """The whole tensor n times in a row along an axis."""
+    value = need_tensor(cx, x)
+    axis = need_axis(cx, dim, value.tensor.rank)
+    (times,) = shape_of(cx, [n.value], n.span)
+    shape = value.tensor.shape
+    lifted = cx.emit("unsqueeze", value, dim=axis, span=node.span)
+    wide = (*shape[:axis], times, *shape[axis:])
+    spread = cx.emit("broadcast", lifted, shape=wide, span=node.span)
+    joined = (*shape[:axis], times * shape[axis], *shape[axis + 1 :])
+    return cx.emit("reshape", spread, shape=joined, span=node.span)
+
+
+# ---- cutting -------------------------------------------------------------------------------------
+
+
+def _pieces(cx: Context, node: ast.Call, value: Value, axis: int, size: int) -> Pieces:
+    total = value.tensor.shape[axis]
+    if not total.is_static:
+        cx.unsupported("a split of a size that only run time knows", node.span)
+    return Pieces(
+        indexing.cut(cx, value, axis, Dim.of(at), Dim.of(min(size, int(total) - at)), node.span)
+        for at in range(0, int(total), size)
+    )
+
+
+@special("split", "x: any, size: any, dim: any = 0")
+def _split(
+    cx: Context, node: ast.Call, x: Argument, size: Argument, dim: Argument | None
+) -> Lowered:
+    """Pieces of a given size along an axis; the last one may be shorter."""
+    value = need_tensor(cx, x)
+    length = whole(size.value)
+    if not isinstance(length, int) or length < 1:
+        cx.fail("E0303", "the size of a piece is a whole number of at least 1", size.span)
+    return _pieces(cx, node, value, need_axis(cx, dim, value.tensor.rank), length)
+
+
+@special("chunk", "x: any, n: any, dim: any = 0")
+def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Lowered:
+    """A given number of pieces along an axis, as equal as they can be."""
+    value = need_tensor(cx, x)
+    axis = need_axis(cx, dim, value.tensor.rank)
+    count, total = whole(n.value), value.tensor.shape[axis]
+    if not isinstance(count, int) or count < 1:
+        cx.fail("E0303", "the number of pieces is a whole number of at least 1", n.span)
+    if not total.is_static:
+        cx.unsupported("a split of a size that only run time knows", node.span)
+    return _pieces(cx, node, value, axis, max(1, -(-int(total) // count)))
+
+
+@special("slice", "x: any, row: any, low: any, high: any")
+def _slice(
+    cx: Context, node: ast.Call, x: Argument, row: Argument, low: Argument, high: Argument
+) -> Value:
+    """Columns low to high of one row of a matrix."""
+    value = need_tensor(cx, x)
+    if value.tensor.rank != 2:
+        cx.fail("E0301", f"`slice` reads a row of a matrix, and this is {value.type}", x.span)
+    at, start, end = shape_of(cx, [row.value, low.value, high.value], node.span)
+    line = indexing.cut(cx, value, 0, at, Dim.of(1), row.span)
+    part = indexing.cut(cx, line, 1, start, end - start, low.span.to(high.span))
+    return cx.emit("reshape", part, shape=(end - start,), span=node.span)
+
+
+@special("slice_last", "x: any, dim: any = 0")
+def _slice_last(cx: Context, node: ast.Call, x: Argument, dim: Argument | None) -> Value:
+    """The last element along an axis, which is dropped."""
+    value = need_tensor(cx, x)
+    axis = need_axis(cx, dim, value.tensor.rank)
+    shape = value.tensor.shape
+    last = indexing.cut(cx, value, axis, shape[axis] - 1, Dim.of(1), node.span)
+    return cx.emit("reshape", last, shape=shape[:axis] + shape[axis + 1 :], span=node.span)

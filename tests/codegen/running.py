@@ -1,0 +1,210 @@
+"""Fused operations for tests, and a way to run their kernels on the cpu device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gguf import GGMLQuantizationType, quants
+from numpy.typing import NDArray
+
+import tlc.ir.ops  # noqa: F401  (fills the registry)
+from tlc.codegen.kernels import Kernel, Variant, generate, module_text
+from tlc.codegen.profiles import CPU
+from tlc.ir.builder import Builder
+from tlc.ir.core import Block, Op, Value
+from tlc.ir.dims import Dim, DimLike
+from tlc.ir.opdef import OPS
+from tlc.ir.types import TensorType
+from tlc.runtime import devices
+from tlc.runtime.devices.cpu import CpuDevice
+
+Array = NDArray[Any]
+EPS16, EPS32 = 2.0**-11, 2.0**-24  # half a unit in the last place, relative
+DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
+GUARD = 64  # bytes after every result that a kernel must leave alone
+
+
+def fused(
+    family: str,
+    operands: Sequence[TensorType],
+    build: Callable[..., Value],
+    encodings: Sequence[str] | None = None,
+) -> Op:
+    """A fused operation whose region is what `build(builder, *arguments)` makes."""
+    block = Block([Value(type) for type in operands])
+    result = build(Builder(block), *block.args)
+    block.ops.append(Op(OPS["yield"], [result], {}))
+    op = Op(
+        OPS["fused"],
+        [Value(type) for type in operands],
+        {
+            "family": family,
+            "encodings": tuple(encodings or (type.dtype for type in operands)),
+            "results": (result.type,),
+        },
+        regions=[block],
+    )
+    op.results = [Value(result.type, op)]
+    return op
+
+
+def view(
+    b: Builder,
+    value: Value,
+    shape: Sequence[DimLike],
+    strides: Sequence[DimLike],
+    offset: DimLike = 0,
+) -> Value:
+    """An `access`: the elements of an operand in another order."""
+    return b.emit(
+        "access",
+        value,
+        shape=tuple(map(Dim.of, shape)),
+        strides=tuple(map(Dim.of, strides)),
+        offset=Dim.of(offset),
+    )
+
+
+@dataclass
+class Case:
+    """A fused operation, inputs as they are stored, and the exact result.
+
+    `slack` is how far float32 arithmetic may be off, element by element; rounding to the result's
+    dtype comes on top.
+    """
+
+    name: str
+    op: Op
+    inputs: Sequence[Array]
+    exact: Array
+    slack: Any = 0.0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    status: int = 0
+
+    @property
+    def dtype(self) -> str:
+        return self.op.result.tensor.dtype
+
+
+def allowed(case: Case) -> Array:
+    """The largest error of each element: float32 slack and half a unit of the stored dtype."""
+    exact = np.abs(np.asarray(case.exact, np.float64))
+    unit, tiny = {"f16": (EPS16, 2.0**-25), "f32": (EPS32, 2.0**-149)}[case.dtype]
+    return np.asarray(case.slack + (exact + case.slack) * unit + tiny)
+
+
+def check(case: Case, got: Array, what: str = "") -> None:
+    """Fails unless the stored result is within what is allowed, NaN and infinities in place."""
+    where = f"{case.name} {what}"
+    assert got.shape == case.exact.shape, where
+    if case.dtype in ("i32", "bool"):
+        np.testing.assert_array_equal(got, case.exact, where)
+        return
+    exact = np.asarray(case.exact, np.float64)
+    with np.errstate(over="ignore"):
+        whole = exact.astype(DTYPES[case.dtype]).astype(np.float64)
+    finite = np.isfinite(whole)
+    np.testing.assert_array_equal(got[~finite], whole[~finite], where)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got.astype(np.float64) - exact)
+    bad = finite & ~(error <= allowed(case))
+    assert not bad.any(), (
+        f"{where}: {bad.sum()} of {bad.size} elements are wrong, the first at "
+        f"{np.argwhere(bad)[0]}: {got[bad][0]!r}, exactly {exact[bad][0]!r}, "
+        f"allowed error {np.broadcast_to(allowed(case), bad.shape)[bad][0]:.3g}"
+    )
+
+
+def size(dim: Dim, sizes: Mapping[str, int]) -> int:
+    return int(dim.substitute(sizes))
+
+
+def usable(variants: Sequence[Variant], sizes: Mapping[str, int]) -> list[Kernel]:
+    """The kernels that are right for these sizes: all whose guard holds, and the last."""
+    return [
+        v.kernel for v in variants if v.guard is None or size(v.guard[0], sizes) <= v.guard[1]
+    ]
+
+
+def run_on_cpu(cases: Sequence[Case]) -> None:
+    """Compile the kernels of all cases as one text, run each, and check its results.
+
+    Cases may share an operation. Every kernel also runs with one threadgroup and with more than it
+    asks for.
+    """
+    made: dict[Op, list[Variant]] = {}
+    for case in cases:
+        if case.op not in made:
+            made[case.op] = generate(case.op, CPU, f"k{len(made)}", case.name)
+    everything = [variant.kernel for variants in made.values() for variant in variants]
+    text = module_text(everything, CPU, "tests")
+    device = CpuDevice(threads=2)
+    library = device.library(text, [devices.Kernel(k.name, k.threads) for k in everything])
+    for case in cases:
+        for kernel in usable(made[case.op], case.sizes):
+            asked = size(kernel.groups, case.sizes)
+            assert asked >= 1
+            for groups in (asked, 1, asked + 3):
+                got, status = _launch(device, library, kernel, case, groups)
+                check(case, got, f"{kernel.name} with {groups} groups")
+                assert status == case.status, case.name
+    device.close()
+
+
+def _launch(
+    device: CpuDevice, library: Any, kernel: Kernel, case: Case, groups: int
+) -> tuple[Array, int]:
+    buffers = []
+    for array in case.inputs:
+        buffer = device.buffer(array.nbytes)
+        device.write(buffer, np.ascontiguousarray(array).tobytes())
+        buffers.append(buffer)
+    shape = tuple(size(dim, case.sizes) for dim in case.op.result.tensor.shape)
+    dtype = DTYPES[case.dtype]
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    out = device.buffer(nbytes + GUARD)
+    device.write(out, b"\xff" * (nbytes + GUARD))
+    buffers.append(out)
+    if kernel.status:
+        status = device.buffer(4)
+        buffers.append(status)
+    dims = np.array([size(dim, case.sizes) for dim in kernel.dims], np.uint32)
+    launch = devices.Launch(
+        devices.Kernel(kernel.name, kernel.threads),
+        list(buffers),
+        groups,
+        dims.tobytes() if kernel.dims else None,
+    )
+    device.run(device.batch(library, [launch]))
+    memory = bytes(device.read(out, nbytes + GUARD))
+    assert memory[nbytes:] == b"\xff" * GUARD, f"{case.name}: written beyond the result"
+    got = np.frombuffer(memory[:nbytes], dtype).reshape(shape)
+    raised = int.from_bytes(device.read(status, 4), "little") if kernel.status else 0
+    return got, raised
+
+
+# ---- inputs ---------------------------------------------------------------------------------------
+
+
+def normal(seed: int, *shape: int, dtype: str = "f16") -> Array:
+    """Reproducible numbers of the standard normal distribution, as they are stored."""
+    rng = np.random.default_rng([seed, *shape])
+    return rng.standard_normal(shape).astype(DTYPES[dtype])
+
+
+def wide(array: Array) -> Array:
+    """Stored numbers in float64, for exact results."""
+    return array.astype(np.float64)
+
+
+def packed(array: Array, encoding: str) -> tuple[Array, Array]:
+    """A matrix in a block-quantised format, and the float16 numbers that the format means.
+
+    Quantising and unpacking is done by the `gguf` package.
+    """
+    kind = {"q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}[encoding]
+    blocks = quants.quantize(array.astype(np.float32), kind)
+    return blocks, quants.dequantize(blocks, kind).astype(np.float16).reshape(array.shape)

@@ -1,0 +1,53 @@
+"""What holds of every fused operation, whatever was fused: the rules that kernels are written by."""
+
+from __future__ import annotations
+
+from tlc.ir.core import Func, Op
+from tlc.ir.passes.groups import is_compute
+
+MOST_OPERANDS = 28  # a kernel has 31 buffers: the result, a status word and sizes take three
+ROOTS = {"matmul": "contract", "gather": "gather", "concat": "concat"}
+
+
+def kernels(func: Func) -> list[Op]:
+    """The fused operations of a function, those that run once included."""
+    return [op for op in func.walk() if op.name == "fused"]
+
+
+def families(func: Func) -> list[str]:
+    """The family of each kernel, in order."""
+    return [op.attrs["family"] for op in kernels(func)]
+
+
+def check_kernels(func: Func) -> None:
+    """Every kernel has what its family is named for, once, and no more than fits it."""
+    for op in kernels(func):
+        (region,) = op.regions
+        family, inside = op.attrs["family"], [inner.name for inner in region.ops]
+        assert len(op.operands) <= MOST_OPERANDS
+        assert len(set(op.operands)) == len(op.operands), "an operand is bound twice"
+        assert len(op.results) == 1
+        reductions = [n for n in inside if n.startswith("reduce_")]
+        roots = [n for n in inside if n in ROOTS.values()]
+        match family:
+            case "elementwise":
+                assert not reductions
+                assert not roots
+            case "row":
+                assert reductions
+                assert not roots
+            case "column":
+                assert len(reductions) == 1
+                assert not roots
+            case _:
+                assert roots == [ROOTS[family]]
+                assert not reductions
+        read = {value for inner in region.ops for value in inner.operands}
+        unread = [inner.name for inner in region.ops[:-1] if inner.result not in read]
+        assert not unread, f"computed and not used: {unread}"
+        assert set(region.args) <= read, "an operand is bound and not read"
+
+
+def launches_before(func: Func) -> int:
+    """How many launches a function would take if every operation were one."""
+    return sum(is_compute(op) for op in func.walk())
