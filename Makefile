@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
 .PHONY: help setup demo test lint format types unit fuzz golden docs bench wheel clean

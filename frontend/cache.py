@@ -16,7 +16,10 @@ _DIGEST_SIZE = 32
 
 
 def folder() -> str:
-    """`$XDG_CACHE_HOME/tlc`, else `~/Library/Caches/tlc` on macOS and `~/.cache/tlc` elsewhere."""
+    """`$TLC_CACHE_DIR`, else `tlc` in `$XDG_CACHE_HOME`, `~/Library/Caches` or `~/.cache`."""
+    chosen = os.environ.get("TLC_CACHE_DIR", "")
+    if os.path.isabs(chosen):
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         home = os.path.expanduser("~")
