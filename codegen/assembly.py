@@ -1,4 +1,4 @@
-"""A kernel's body becomes its whole text: parameters, the struct of dynamic dimensions, attributes."""
+"""A kernel's body in, its whole text out: parameters, attributes, the struct of dimensions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Variant:
 
 
 def groups_for(count: Dim, unit: int) -> Dim:
-    """How many threadgroups take `count` items at `unit` each: at least one, at most one too many."""
+    """How many threadgroups take `count` items at `unit` each: at least 1, at most 1 too many."""
     if count.is_static:
         return Dim.of(max(1, -(-int(count) // unit)))
     return count // unit + 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tlc.codegen.assembly import Draft, groups_for
-from tlc.codegen.expression import LANES, PACKED, SCALARS, Access, Region, Scope, kind
+from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
 from tlc.codegen.iteration import ONE, ZERO, Dims, Space, is_multiple, offset, row_major, split
 from tlc.codegen.memory import (
     Lanes,
@@ -21,6 +21,7 @@ from tlc.codegen.memory import (
 )
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.types import PACKED
 
 VECTOR = 4  # elements that a GPU thread loads and stores at once where memory is aligned
 
@@ -74,15 +75,15 @@ def used(definitions: Sequence[str], lines: Sequence[str]) -> list[str]:
     return [line for line in definitions if line.split(" = ")[0].split()[-1] in words]
 
 
-# ---- cpu ------------------------------------------------------------------------------------------
+# ---- cpu ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLoop:
     """What the cpu template prints for a target: statements once per row, and per group of lanes.
 
-    `inner` is None when there is one row only. `body` is for 8 real lanes at element `j`, `tail` for
-    the `n` last ones; either is empty where it would never run.
+    `inner` is None when there is one row only. `body` is for 8 real lanes at element `j`, `tail`
+    for the `n` last ones; either is empty where it would never run.
     """
 
     title: str
@@ -97,9 +98,8 @@ def lane_loop(draft: Draft, target: Target) -> LaneLoop:
     """A loop that takes the lanes along the last axis."""
     region, sizes, space = draft.region, draft.sizes, target.space
     if space.strides[-1][-1] != ONE and space.shape[-1] != ONE:  # lanes would not be neighbours
-        strides = tuple((*s, ZERO) for s in space.strides)
-        target = replace(target, space=Space((*space.shape, ONE), strides))
-        space = target.space
+        space = Space((*space.shape, ONE), tuple((*steps, ZERO) for steps in space.strides))
+        target = replace(target, space=space)
     *outer, inner = space.shape
     indices, names = split(sizes, "row", outer, "i")
     rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
@@ -132,7 +132,7 @@ def lane_loop(draft: Draft, target: Target) -> LaneLoop:
     )
 
 
-# ---- apple ----------------------------------------------------------------------------------------
+# ---- apple --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

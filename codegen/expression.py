@@ -1,4 +1,4 @@
-"""The region of a fused operation in, statements of one kernel out: scalars or groups of 8 lanes."""
+"""The region of a fused operation in, statements of a kernel out: scalars or groups of 8 lanes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from tlc.codegen.iteration import ONE, ZERO, Dims, Sizes, row_major
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim
-
-PACKED = ("q8_0", "q4_0")  # formats of 32-element blocks, read through functions of their name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Iteration spaces: the axes a kernel loops over, merged where memory allows, and indices as text."""
+"""Iteration spaces: the axes that a kernel loops over, merged where memory allows, and indices."""
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tlc.codegen.expression import PACKED, Access, Region, kind
+from tlc.codegen.expression import Access, Region, kind
 from tlc.codegen.iteration import ONE, ZERO, Sizes
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.types import PACKED
 
 _BUFFER_TYPES = {"f16": "half", "f32": "float", "i32": "int"}
 
@@ -26,7 +27,7 @@ def plus(*terms: str) -> str:
     return " + ".join(term for term in terms if term not in ("", "0u")) or "0u"
 
 
-# ---- one element ----------------------------------------------------------------------------------
+# ---- one element --------------------------------------------------------------------------------
 
 
 def scalar_load(access: Access, index: str) -> str:
@@ -53,12 +54,12 @@ def rounded_scalar(dtype: str, value: str) -> str:
     return value
 
 
-# ---- 8 lanes --------------------------------------------------------------------------------------
+# ---- 8 lanes ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Elements `at`, `at + 1`, ... of a row, in 8 lanes; all are real, or only the first `count`."""
+    """Elements `at`, `at + 1`, ... of a row in 8 lanes; all are real, or only the first `count`."""
 
     at: str
     count: str | None = None
@@ -136,7 +137,9 @@ class Rows:
                         return f"ld8_{packed}(in{access.arg}, {place})"
                     return f"gather8_{packed}(in{access.arg}, {place}, {step}, {count})"
             if row.stride == ONE:
-                return f"ld{_SUFFIX[of]}" + (f"n({place}, {count})" if lanes.count else f"({place})")
+                return f"ld{_SUFFIX[of]}" + (
+                    f"n({place}, {count})" if lanes.count else f"({place})"
+                )
             if of == "float" and not lanes.count:
                 return f"gather8({place}, {step})"
             return f"gather{_SUFFIX[of]}n({place}, {step}, {count})"

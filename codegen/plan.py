@@ -8,14 +8,16 @@ every size.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tlc.codegen.kernels import Kernel, generate
 from tlc.codegen.profiles import Profile
-from tlc.ir.core import Func, Module, Op, Value
-from tlc.ir.dims import Dim, Quotient
+from tlc.ir.core import Block, Func, Module, Op, Value
+from tlc.ir.dims import Derived, Dim
+from tlc.ir.opdef import OPS
 from tlc.ir.passes.groups import is_compute
 from tlc.ir.types import PACKED, TensorType
 
@@ -79,7 +81,7 @@ def count_operations(func: Func) -> int:
 def formula(dim: Dim) -> Any:
     """A dimension as `runtime/format.py` writes it."""
 
-    def atom(part: str | Quotient) -> Any:
+    def atom(part: str | Derived) -> Any:
         if isinstance(part, str):
             return part
         return [part.op, formula(part.left), formula(part.right)]
@@ -126,16 +128,14 @@ class _Entry:
         self.checks: list[list[Any]] = []
         self.once: list[list[Any]] = []
         self.steps: list[list[Any]] = []
+        self.targets: dict[Value, str] = {}  # memory that a value is to be written to
 
     def build(self, operations: int) -> dict[str, Any]:
         func = self.func
         for at, value in enumerate(func.params):
             self.names[value] = f"p{at}"
-        last = _last_uses(func)
-        for at, op in enumerate(func.body.ops):
-            self.op(op)
-            for value in last.get(at, ()):
-                self.release(value)
+        self.steps = self.region(func.body, lambda: None)
+        symbols = {s for v in func.params for d in v.tensor.shape for s in d.symbols()}
         return {
             "params": [
                 {"name": name, "dtype": v.tensor.dtype, "shape": _shape(v.tensor)}
@@ -145,9 +145,7 @@ class _Entry:
                 {"buffer": self.names[v], "dtype": v.tensor.dtype, "shape": _shape(v.tensor)}
                 for v in func.results
             ],
-            "symbols": sorted(
-                {s for v in func.params for d in v.tensor.shape for s in d.symbols()}
-            ),
+            "symbols": sorted(symbols),
             "checks": self.checks,
             "slots": [[formula(d) for d in sizes] for sizes in self.slots],
             "kept": [formula(d) for d in self.kept],
@@ -159,7 +157,7 @@ class _Entry:
 
     # ---- steps ----------------------------------------------------------------------------------
 
-    def op(self, op: Op) -> None:
+    def op(self, op: Op, ending: list[Value]) -> None:
         match op.name:
             case "constant":
                 self.names[op.result] = self.constant(op)
@@ -168,13 +166,23 @@ class _Entry:
             case "reshape":
                 self.names[op.result] = self.names[op.operands[0]]
             case "fused":
-                self.names[op.result] = f"s{self.slot(op.result.tensor.nbytes)}"
+                target = self.targets.pop(op.result, None)
+                self.names[op.result] = target or f"s{self.slot(op.result.tensor)}"
                 self.steps.append(self.launch(op))
             case "once":
                 self.kept_work(op)
+            case "loop":
+                self.loop(op, ending)
+            case "if":
+                self.choice(op)
+            case "read":
+                memory, dtype, _ = self.typed(op.operands[0])
+                self.steps.append(["read", op.attrs["symbol"], memory, dtype])
             case "check":
                 left, right = formula(op.attrs["left"]), formula(op.attrs["right"])
-                self.checks.append([left, right, op.attrs["text"], place(op)])
+                check = [left, right, op.attrs["text"], place(op)]
+                late = any(s[0] == "$" for s in (op.attrs["left"] - op.attrs["right"]).symbols())
+                (self.steps if late else self.checks).append(["check", *check] if late else check)
             case "print":
                 self.steps.append(["print", self.parts(op), [self.typed(v) for v in op.operands]])
             case "save":
@@ -185,8 +193,11 @@ class _Entry:
                 self.steps.append(["save_model", a["model"], a["path"], a["dequantize"]])
 
     def launch(self, op: Op) -> list[Any]:
-        buffers = [self.names[v] for v in op.operands] + [self.names[op.result]]
+        """A launch of a fused operation, whose operands and result have their memory."""
         source = f"{place(op)} {describe(op)}"
+        return self._launch(op, [self.names[v] for v in (*op.operands, op.result)], source)
+
+    def _launch(self, op: Op, buffers: list[str], source: str) -> list[Any]:
         variants: dict[str, list[Any]] = {}
         flagged = False
         for mine in self.made.profiles:
@@ -196,33 +207,102 @@ class _Entry:
                 flagged = flagged or kernel.status
                 guard = variant.guard and [formula(variant.guard[0]), variant.guard[1]]
                 dims = [formula(d) for d in kernel.dims]
-                choices.append(
-                    [
-                        guard,
-                        mine.add(kernel, op.attrs["family"], source),
-                        formula(kernel.groups),
-                        dims,
-                    ]
-                )
+                at = mine.add(kernel, op.attrs["family"], source)
+                choices.append([guard, at, formula(kernel.groups), dims])
             variants[mine.profile.name] = choices
         if flagged:
-            buffers.append(f"f{len(self.flags)}")
+            buffers = [*buffers, f"f{len(self.flags)}"]
             self.flags.append(f"{place(op)}: an index is beyond the rows of its table")
         return ["launch", variants, buffers]
+
+    def copy(self, source: str, target: str, type: TensorType, like: Op) -> None:
+        """A launch that copies a tensor, unless it is there already."""
+        if source != target:
+            argument = Value(type)
+            region = Block([argument], [Op(OPS["yield"], [argument], {})])
+            attrs = {"family": "elementwise", "encodings": (type.dtype,), "results": (type,)}
+            op = Op(OPS["fused"], [Value(type)], attrs, regions=[region], span=like.span)
+            op.results = [Value(type, op)]
+            self.steps.append(self._launch(op, [source, target], f"{place(like)} copy"))
+
+    def region(self, block: Block, end: Callable[[], None]) -> list[list[Any]]:
+        """The steps of a region; `end` adds those that hand on what it yields."""
+        outer, self.steps = self.steps, []
+        last = _last_uses(block)
+        for at, op in enumerate(block.ops):
+            ending = last.get(at, [])
+            if op.name == "yield":
+                end()
+            else:
+                self.op(op, ending)
+            for value in ending:
+                self.release(value)
+        steps, self.steps = self.steps, outer
+        return steps
+
+    def loop(self, op: Op, ending: list[Value]) -> None:
+        """What a loop carries has a slot of its own; each pass ends by writing there."""
+        (region,) = op.regions
+        homes = []
+        for value, argument in zip(op.operands, region.args, strict=True):
+            own = value in ending and self.names[value][0] == "s" and op.operands.count(value) == 1
+            if own:  # nothing reads the initial value later: the loop goes on in its memory
+                ending.remove(value)
+                homes.append(self.names[value])
+            else:
+                homes.append(f"s{self.slot(argument.tensor)}")
+                self.copy(self.names[value], homes[-1], argument.tensor, op)
+            self.names[argument] = homes[-1]
+        for at, value in enumerate(region.yielded):
+            if _written_in_place(region, at):
+                self.targets[value] = homes[at]
+        steps = self.region(region, lambda: self.write_back(op, homes))
+        ints = [
+            [i, formula(first), formula(step), after] for i, first, step, after in op.attrs["ints"]
+        ]
+        self.steps.append(["loop", formula(op.attrs["condition"]), ints, steps])
+        self.names.update(zip(op.results, homes, strict=True))
+
+    def write_back(self, op: Op, homes: list[str]) -> None:
+        """Copies of what a pass yields to where the next one looks for it.
+
+        A value that lies in the home of another one is moved out of the way first.
+        """
+        (region,) = op.regions
+        sources = [self.names[v] for v in region.yielded]
+        for at, source in enumerate(sources):
+            if source in homes and source != homes[at]:
+                type = region.yielded[at].tensor
+                aside = f"s{self.slot(type)}"
+                self.copy(source, aside, type, op)
+                sources[at] = aside
+        for source, home, value in zip(sources, homes, region.yielded, strict=True):
+            self.copy(source, home, value.tensor, op)
+        for source in set(sources) - {self.names[v] for v in region.yielded}:
+            self.free.append(int(source[1:]))
+
+    def choice(self, op: Op) -> None:
+        """Both branches of an `if` write what they yield to the same slots."""
+        homes = [f"s{self.slot(v.tensor)}" for v in op.results]
+
+        def hand_on(region: Block) -> None:
+            for value, home in zip(region.yielded, homes, strict=True):
+                self.copy(self.names[value], home, value.tensor, op)
+
+        branches = [self.region(r, partial(hand_on, r)) for r in op.regions]
+        ints = [[after, formula(a), formula(b)] for after, a, b in op.attrs["ints"]]
+        self.steps.append(["if", formula(op.attrs["condition"]), ints, *branches])
+        self.names.update(zip(op.results, homes, strict=True))
 
     def kept_work(self, op: Op) -> None:
         """The launches of a `once` operation; what it yields stays for all calls."""
         steps, self.steps = self.steps, []
-        outer_slots, outer_free = self.slots, self.free
         for inner in op.regions[0].ops[:-1]:
             if inner.name == "fused":
-                self.names[inner.result] = f"k{len(self.kept)}"
+                self.targets[inner.result] = f"k{len(self.kept)}"
                 self.kept.append(inner.result.tensor.nbytes)
-                self.steps.append(self.launch(inner))
-            else:
-                self.op(inner)
+            self.op(inner, [])
         self.once, self.steps = self.steps, steps
-        self.slots, self.free = outer_slots, outer_free
         for inside, outside in zip(op.regions[0].yielded, op.results, strict=True):
             self.names[outside] = self.names[inside]
 
@@ -242,8 +322,9 @@ class _Entry:
 
     # ---- memory ---------------------------------------------------------------------------------
 
-    def slot(self, nbytes: Dim) -> int:
+    def slot(self, type: TensorType) -> int:
         """A slot that is free now: one of the same size first, then the best static fit."""
+        nbytes = type.nbytes
         for at in self.free:
             if nbytes in self.slots[at]:
                 self.free.remove(at)
@@ -306,21 +387,40 @@ def _shape(type: TensorType) -> list[Any]:
     return [formula(d) for d in type.shape]
 
 
-def _last_uses(func: Func) -> dict[int, list[Value]]:
-    """For each position in the body, the stored values that nothing behind it reads."""
+def _last_uses(block: Block) -> dict[int, list[Value]]:
+    """For each position in a block, the values made in it that nothing behind it reads."""
     alias: dict[Value, Value] = {}
     last: dict[Value, int] = {}
-    for at, op in enumerate(func.body.ops):
-        if op.name == "reshape":
-            alias[op.result] = alias.get(op.operands[0], op.operands[0])
-        for value in op.operands:
-            last[alias.get(value, value)] = at
-        for value in op.results:
-            last.setdefault(alias.get(value, value), at)
+    made: set[Value] = set()
+    for at, outer in enumerate(block.ops):
+        for op in outer.walk():
+            for value in op.operands:
+                last[alias.get(value, value)] = at
+        if outer.name == "reshape":
+            alias[outer.result] = alias.get(outer.operands[0], outer.operands[0])
+        else:
+            made.update(outer.results)
+            for value in outer.results:
+                last.setdefault(value, at)
     found: dict[int, list[Value]] = {}
     for value, at in last.items():
-        found.setdefault(at, []).append(value)
+        if value in made:
+            found.setdefault(at, []).append(value)
     return found
+
+
+def _written_in_place(region: Block, at: int) -> bool:
+    """Whether what a pass yields can be written over what it was given: by a kernel of the pass
+    behind which nothing reads the old value, nor it itself."""
+    value, old = region.yielded[at], region.args[at]
+    positions = [i for i, op in enumerate(region.ops) if value in op.results]
+    if not positions or region.ops[positions[0]].name != "fused":
+        return False
+    if region.yielded.count(value) > 1 or old in region.yielded:
+        return False
+    late = {v for op in region.ops[positions[0] :] for inner in op.walk() for v in inner.operands}
+    views = {op.result for op in region.ops if op.name == "reshape" and op.operands[0] is old}
+    return old not in late and not views
 
 
 __all__ = ["PACKED", "Plan", "count_operations", "describe", "formula", "place", "plan"]

@@ -20,7 +20,7 @@ class Profile:
     """One kind of device.
 
     name      `apple`: threadgroups of 32-lane simdgroups, kernels in scalars and 8x8 matrices.
-              `cpu`: one thread per threadgroup, kernels in the 8-lane vocabulary of `lanes.metal.j2`.
+              `cpu`: one thread per threadgroup, kernels in the lanes of `lanes.metal.j2`.
     threads   of a threadgroup, where the work does not ask for another number.
     work      elements that one threadgroup handles at least, so that starting it costs little.
     scratch   floats of a kernel's private arrays (the stack of a CPU thread), 0 for none.

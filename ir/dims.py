@@ -3,20 +3,23 @@
 `N`, `2*N`, `N*M+1` are polynomials. A quotient that does not come out exactly, `N//8`, is an atom
 of its own, so that equal formulas are equal dimensions and nothing about divisibility is assumed.
 (Polynomials rather than affine forms, because a reshape multiplies dimensions.)
+
+Whole numbers of the host that only run time knows, such as the counter of a loop, are dimensions
+too: their symbols begin with `$`. A condition on them is a dimension that is 0 or 1.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import mul
+from operator import eq, le, lt, mul
 
 
 @dataclass(frozen=True, slots=True)
-class Quotient:
-    """`left // right` or `left % right`, as the language divides: toward zero."""
+class Derived:
+    """`left op right`: `//` and `%` toward zero, `<`, `<=` and `==` as 0 or 1."""
 
     op: str
     left: Dim
@@ -26,7 +29,9 @@ class Quotient:
         return f"({self.left}{self.op}{self.right})"
 
 
-Atom = str | Quotient
+COMPARE: dict[str, Callable[[int, int], bool]] = {"<": lt, "<=": le, "==": eq}
+
+Atom = str | Derived
 Monomial = tuple[Atom, ...]
 
 
@@ -100,7 +105,7 @@ class Dim:
         if self.is_static and divisor.is_static:
             return Dim.of(truncated(int(self), int(divisor)))
         exact = self.exact_div(divisor)
-        return exact if exact is not None else Dim.of_atom(Quotient("//", self, divisor))
+        return exact if exact is not None else Dim.of_atom(Derived("//", self, divisor))
 
     def __mod__(self, other: DimLike) -> Dim:
         divisor = Dim.of(other)
@@ -108,7 +113,14 @@ class Dim:
             return self - divisor * truncated(int(self), int(divisor))
         if self.exact_div(divisor) is not None:
             return Dim.of(0)
-        return Dim.of_atom(Quotient("%", self, divisor))
+        return Dim.of_atom(Derived("%", self, divisor))
+
+    def compare(self, op: str, other: DimLike) -> Dim:
+        """1 where `self op other` holds, else 0; `op` is `<`, `<=` or `==`."""
+        gap = self - other
+        if gap.is_static:
+            return Dim.of(int(COMPARE[op](int(gap), 0)))
+        return Dim.of_atom(Derived(op, self, Dim.of(other)))
 
     @staticmethod
     def of_atom(atom: Atom) -> Dim:
@@ -150,6 +162,8 @@ class Dim:
             if isinstance(atom, str):
                 return Dim.of(values.get(atom, atom))
             left, right = atom.left.substitute(values), atom.right.substitute(values)
+            if atom.op in COMPARE:
+                return left.compare(atom.op, right)
             return left // right if atom.op == "//" else left % right
 
         total = Dim.of(0)
@@ -184,7 +198,7 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 
 _MAX_DEPTH = 64
-_TOKEN = re.compile(r"\s*(\d+|\w+(?:\?\d+)?|\?\d*|//|[%*+()-])")
+_TOKEN = re.compile(r"\s*(\d+|\w+(?:\?\d+)?|\?\d*|\$\d+|//|<=|==|[<%*+()-])")
 
 
 def parse_dim(text: str) -> Dim:
@@ -212,7 +226,7 @@ def parse_dim(text: str) -> Dim:
                 raise ValueError(f"not a dimension: {text!r}")
             depth -= 1
             return inner
-        if not token or not (token[0].isalnum() or token[0] in "_?"):
+        if not token or not (token[0].isalnum() or token[0] in "_?$"):
             raise ValueError(f"not a dimension: {text!r}")
         return Dim.of(int(token) if token.isdigit() else token)
 
@@ -231,8 +245,12 @@ def parse_dim(text: str) -> Dim:
 
     def quotient() -> Dim:
         value = total()
-        while tokens[at] in ("//", "%"):
-            value = value // total() if take() == "//" else value % total()
+        while tokens[at] in ("//", "%", *COMPARE):
+            op = take()
+            if op in COMPARE:
+                value = value.compare(op, total())
+            else:
+                value = value // total() if op == "//" else value % total()
         return value
 
     try:

@@ -86,6 +86,11 @@ class _Frame:
         return [self.env[v] for v in block.yielded]
 
     def op(self, op: Op, values: list[Array], wide: bool) -> Sequence[Array]:
+        match op.name:
+            case "loop":
+                return self.loop(op, values)
+            case "if":
+                return self.choice(op)
         attrs = {k: self.attr(v) for k, v in op.attrs.items()}
         match op.name:
             case "fused":
@@ -93,6 +98,9 @@ class _Frame:
                 return [stored(x, v.type, False) for x, v in zip(found, op.results, strict=True)]
             case "once":
                 return self.block(op.regions[0], [])
+            case "read":
+                self.sizes[op.attrs["symbol"]] = int(values[0].reshape(-1)[0])
+                return []
             case "check":
                 if attrs["left"] != attrs["right"]:
                     raise Failure(f"{attrs['text']}: {attrs['left']} and {attrs['right']} differ")
@@ -111,6 +119,21 @@ class _Frame:
             except (IndexError, ValueError) as problem:
                 raise Failure(str(problem)) from problem
         return [stored(found, op.result.type, wide)]
+
+    def loop(self, op: Op, carried: list[Array]) -> list[Array]:
+        ints = op.attrs["ints"]
+        self.sizes.update({inside: self.attr(first) for inside, first, _, _ in ints})
+        while self.attr(op.attrs["condition"]):
+            carried = self.block(op.regions[0], carried)
+            self.sizes.update({inside: self.attr(step) for inside, _, step, _ in ints})
+        self.sizes.update({after: self.sizes[inside] for inside, _, _, after in ints})
+        return carried
+
+    def choice(self, op: Op) -> list[Array]:
+        taken = 0 if self.attr(op.attrs["condition"]) else 1
+        results = self.block(op.regions[taken], [])
+        self.sizes.update({after: self.attr(steps[taken]) for after, *steps in op.attrs["ints"]})
+        return results
 
     def attr(self, value: Any) -> Any:
         match value:

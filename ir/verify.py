@@ -19,8 +19,11 @@ FUSED_OPS = frozenset(
         "check",
         "constant",
         "fused",
+        "if",
+        "loop",
         "once",
         "print",
+        "read",
         "reshape",
         "save",
         "save_model",
@@ -32,7 +35,9 @@ FUSED_OPS = frozenset(
 MADE_BY_FUSION = frozenset({"fused", "access"})
 # what a kernel may hold beside what it computes
 IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
-REGIONS = {"fused": 1, "once": 1}
+REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2}
+# regions that see the values around them
+OPEN = frozenset({"loop", "if"})
 
 
 class _Malformed(Exception):
@@ -78,14 +83,18 @@ def _func(func: Func, stage: str) -> None:
 
 
 class _Place:
-    """Where a block stands: the symbols of its function, and whether it is inside a kernel."""
+    """Where a block stands: what is known around it, and whether it is inside a kernel."""
 
-    def __init__(self, symbols: frozenset[str], kernel: bool) -> None:
-        self.symbols, self.kernel = symbols, kernel
+    def __init__(
+        self, symbols: frozenset[str], kernel: bool, values: frozenset[Value] = frozenset()
+    ) -> None:
+        self.symbols, self.kernel, self.values = symbols, kernel, values
 
 
-def _block(block: Block, stage: str, place: _Place) -> None:
-    known: set[Value] = set()
+def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
+    """Check a block; the symbols that are known at its end."""
+    known: set[Value] = set(place.values)
+    symbols = place.symbols
     for value in block.args:
         _need(value not in known and value.owner is None, "an argument is defined twice")
         known.add(value)
@@ -96,19 +105,42 @@ def _block(block: Block, stage: str, place: _Place) -> None:
         for value in op.operands:
             _need(value in known, f"an operand of {op.name} is not defined before it")
         _types(op)
-        _need(_op_symbols(op) <= place.symbols, f"{op.name} has a symbol that no parameter has")
         _need(
             len(op.regions) == REGIONS.get(op.name, 0), f"{op.name} has {len(op.regions)} regions"
         )
-        for region in op.regions:
-            # a kernel sees its operands only through the arguments of its region, and what is
-            # computed once sees nothing of a call
-            _block(region, stage, _Place(place.symbols, kernel=op.name == "fused"))
-            _region(op, region)
+        if op.name in OPEN:
+            symbols |= _control(op, stage, _Place(symbols, False, frozenset(known)))
+        else:
+            defined = {op.attrs["symbol"]} if op.name == "read" else set()
+            _need(_op_symbols(op) <= symbols, f"{op.name} has a symbol that no parameter has")
+            symbols |= defined
+            for region in op.regions:
+                # a kernel sees its operands only through the arguments of its region, and what
+                # is computed once sees nothing of a call
+                _block(region, stage, _Place(symbols, kernel=op.name == "fused"))
+                _region(op, region)
         for value in op.results:
             _need(value not in known, f"a result of {op.name} is defined twice")
             _need(value.owner is op, f"a result of {op.name} names another owner")
             known.add(value)
+    return symbols
+
+
+def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
+    """Check a `loop` or `if`; the symbols that stand behind it."""
+    ints = op.attrs["ints"]
+    inside = frozenset(i[0] for i in ints) if op.name == "loop" else frozenset()
+    before = [i[1] for i in ints] if op.name == "loop" else []
+    _need(_symbols(tuple(before)) <= place.symbols, f"{op.name} begins with an unknown symbol")
+    around = place.symbols | inside
+    condition = op.attrs["condition"]
+    _need(condition.symbols() <= around, f"the condition of {op.name} has an unknown symbol")
+    for at, region in enumerate(op.regions):
+        ends = _block(region, stage, _Place(around, False, place.values))
+        steps = [i[2] if op.name == "loop" else i[1 + at] for i in ints]
+        _need(_symbols(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
+        _region(op, region)
+    return frozenset(i[3] if op.name == "loop" else i[0] for i in ints)
 
 
 def _allowed(op: Op, stage: str, place: _Place) -> bool:

@@ -17,6 +17,10 @@ parameter, `w` weight, `c` constant, `s` slot of the arena, `k` kept result of `
 a kernel raises. A step is a list that begins with its kind:
 
     launch      {profile: variants}, buffers; a variant is [guard or null, kernel, groups, dims]
+    loop        condition, ints [[inside, first, next, after]], steps
+    if          condition, ints [[after, then, else]], steps, steps
+    read        symbol, memory, dtype: one element
+    check       left, right, text, place
     print       parts (text, ["dim", formula], ["value", n]), values [[memory, dtype, shape]]
     save        memory, dtype, shape, path, name
     save_model  model, path, dequantize
@@ -37,8 +41,9 @@ MAX_BYTES = 1 << 46  # more than any machine has; a size beyond it is a damaged 
 
 
 def evaluate(formula: Any, sizes: Mapping[str, int]) -> int:
-    """The value of a formula: a number, a symbol, or `[op, left, right]` with `+ - * // %`.
+    """The value of a formula: a number, a symbol, or `[op, left, right]`.
 
+    `+ - *` are those of whole numbers, `//` and `%` divide toward zero, `< <= ==` are 0 or 1.
     Raises RunError E0501 for what is not a formula and E0505 for a division by zero.
     """
     if isinstance(formula, int) and not isinstance(formula, bool):
@@ -57,8 +62,15 @@ def evaluate(formula: Any, sizes: Mapping[str, int]) -> int:
             return a * b
         if op in ("//", "%"):
             if b == 0:
-                raise RunError("E0505", "a size is divided by zero")
-            return a // b if op == "//" else a % b
+                raise RunError("E0505", "a whole number is divided by zero")
+            quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+            return quotient if op == "//" else a - b * quotient
+        if op == "<":
+            return int(a < b)
+        if op == "<=":
+            return int(a <= b)
+        if op == "==":
+            return int(a == b)
     raise RunError("E0501", f"{formula!r} is not a size")
 
 
@@ -76,6 +88,15 @@ def word(formula: Any, sizes: Mapping[str, int]) -> bytes:
     if value >= 1 << 32:
         raise RunError("E0505", f"a size comes out as {value}, and kernels count in 32 bits")
     return value.to_bytes(4, "little")
+
+
+def symbols(part: Any) -> set[str]:
+    """The run-time symbols, which begin with `$`, in formulas anywhere in a list."""
+    if isinstance(part, str):
+        return {part} if part[:1] == "$" else set()
+    if isinstance(part, list):
+        return {name for item in part for name in symbols(item)}
+    return set()
 
 
 def numel(shape: Any, sizes: Mapping[str, int]) -> int:
@@ -104,7 +125,7 @@ def _is_formula(value: object, depth: int) -> bool:
         return (
             len(value) == 3
             and depth < 64
-            and value[0] in ("+", "-", "*", "//", "%")
+            and value[0] in ("+", "-", "*", "//", "%", "<", "<=", "==")
             and all(_is_formula(part, depth + 1) for part in value[1:])
         )
     return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
@@ -147,6 +168,20 @@ _SHAPE = [_formula]
 _VARIANT = Pair((_guard, _count, _formula, [_formula]))
 _STEPS = {
     "launch": Pair((_text, {"": [_VARIANT]}, [_memory])),
+    "loop": Pair(
+        (_text, _formula, [Pair((_text, _formula, _formula, _text))], [lambda step: _step(step)])
+    ),
+    "if": Pair(
+        (
+            _text,
+            _formula,
+            [Pair((_text, _formula, _formula))],
+            [lambda step: _step(step)],
+            [lambda step: _step(step)],
+        )
+    ),
+    "read": Pair((_text, _text, _memory, _dtype)),
+    "check": Pair((_text, _formula, _formula, _text, _text)),
     "print": Pair((_text, [_part], [Pair((_memory, _dtype, _SHAPE))])),
     "save": Pair((_text, _memory, _dtype, _SHAPE, _text, _text)),
     "save_model": Pair((_text, _count, _text, lambda value: isinstance(value, bool))),
@@ -232,6 +267,8 @@ def _misfit(value: Any, schema: Any, where: str) -> str:
 
 def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
     match step[0]:
+        case "loop" | "if":
+            return all(_refers(inner, manifest) for steps in step[3:] for inner in steps)
         case "launch":
             return step[1].keys() == manifest["profiles"].keys() and all(
                 choices

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, word
+from tlc.runtime.steps import Host, check, prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,108 +226,57 @@ class Entry:
 class Bound:
     """An entry with its memory, for one set of sizes."""
 
-    __slots__ = ("_entry", "_flags", "_sizes", "_steps", "inputs", "results")
+    __slots__ = ("_entry", "_flags", "_steps", "inputs", "memory", "results", "sizes")
 
     def __init__(self, entry: Entry, sizes: dict[str, int]) -> None:
         record, device = entry._record, entry.program.device
         for left, right, text, place in record["checks"]:
-            a, b = evaluate(left, sizes), evaluate(right, sizes)
-            if a != b:
-                raise RunError("E0505", f"{place}: {text}: {a} and {b} differ")
-        self._entry, self._sizes = entry, sizes
+            check(left, right, text, place, sizes)
+        self._entry, self.sizes = entry, sizes
         self.inputs = [
             device.buffer(numel(p["shape"], sizes) * DTYPE_BYTES[p["dtype"]])
             for p in record["params"]
         ]
         self._flags = entry.flags()
         slots = [device.buffer(max(size(f, sizes) for f in s)) for s in record["slots"]]
-        memory = {"p": self.inputs, "s": slots, "f": self._flags}
-        self._steps: list[Any] = []
-        launches: list[Launch] = []
-        for step in record["steps"]:
-            if step[0] == "launch":
-                launch = entry.launch(step, sizes, memory)
-                if launch.groups:
-                    launches.append(launch)
-            else:
-                self._flush(launches)
-                self._steps.append(self._host_step(step, memory))
-        self._flush(launches)
+        self.memory = {"p": self.inputs, "s": slots, "f": self._flags}
+        self._steps = prepared(self, record["steps"])
         self.results = [
             (
-                entry.buffer(r["buffer"], memory),
+                entry.buffer(r["buffer"], self.memory),
                 r["dtype"],
                 tuple(size(f, sizes) for f in r["shape"]),
             )
             for r in record["results"]
         ]
 
-    def _flush(self, launches: list[Launch]) -> None:
-        if launches:
-            self._steps.append(self._entry.program.batch(launches[:]))
-            launches.clear()
+    @property
+    def device(self) -> Device:
+        return self._entry.program.device
 
-    def _host_step(self, step: list[Any], memory: dict[str, list[Buffer]]) -> tuple[Any, ...]:
-        entry, sizes = self._entry, self._sizes
+    @property
+    def weights(self) -> Weights:
+        return self._entry.program.weights
 
-        def tensor(name: str, dtype: str, shape: list[Any]) -> tuple[Any, ...]:
-            return entry.buffer(name, memory), dtype, tuple(size(f, sizes) for f in shape)
+    def batch(self, launches: list[list[Any]], sizes: dict[str, int]) -> Batch:
+        """Launch steps made ready for these sizes; those of no threadgroups are left out."""
+        made = [self._entry.launch(step, sizes, self.memory) for step in launches]
+        return self._entry.program.batch([launch for launch in made if launch.groups])
 
-        match step[0]:
-            case "print":
-                parts = [
-                    str(evaluate(p[1], sizes)) if isinstance(p, list) and p[0] == "dim" else p
-                    for p in step[1]
-                ]
-                return ("print", parts, [tensor(*value) for value in step[2]])
-            case "save":
-                return ("save", tensor(*step[1:4]), step[4], step[5])
-        return tuple(step)
+    def buffer(self, name: str) -> Buffer:
+        return self._entry.buffer(name, self.memory)
 
     def run(self, host: Host) -> None:
         """All steps in order; inputs are written before, results are read after.
 
-        Raises RunError E0505 when a kernel has raised a flag.
+        Raises RunError E0505 when a kernel has raised a flag or a check does not hold.
         """
-        device = self._entry.program.device
         for flag in self._flags:
-            device.write(flag, b"\0\0\0\0")
+            self.device.write(flag, b"\0\0\0\0")
+        sizes = dict(self.sizes)
         for step in self._steps:
-            if isinstance(step, tuple):
-                self._entry.check(self._flags)
-                host.step(step, device, self._entry.program.weights)
-            else:
-                device.run(step)
+            step.run(self, sizes, host)
+        self.check_flags()
+
+    def check_flags(self) -> None:
         self._entry.check(self._flags)
-
-
-class Host:
-    """What the host does between launches: printing and saving."""
-
-    __slots__ = ("_full", "_write")
-
-    def __init__(self, write: Callable[[str], object], full: bool = False) -> None:
-        self._write, self._full = write, full
-
-    def step(self, step: tuple[Any, ...], device: Device, weights: Weights) -> None:
-        match step[0]:
-            case "print":
-                values = [self._shown(device, *value) for value in step[2]]
-                text = "".join(p if isinstance(p, str) else values[p[1]] for p in step[1])
-                self._write(text + "\n")
-            case "save":
-                from tlc.runtime.save import save_tensors
-
-                (buffer, dtype, shape), path, name = step[1:]
-                nbytes = numel(shape, {}) * DTYPE_BYTES[dtype]
-                save_tensors(path, {name: (dtype, shape, device.read(buffer, nbytes))}, {})
-            case "save_model":
-                from tlc.runtime.save import save_model_file
-
-                save_model_file(weights.models.file(step[1]), step[2], step[3])
-
-    def _shown(self, device: Device, buffer: Buffer, dtype: str, shape: tuple[int, ...]) -> str:
-        from tlc.runtime.text import format_tensor
-
-        nbytes = numel(shape, {}) * DTYPE_BYTES[dtype]
-        return format_tensor(device.read(buffer, nbytes), dtype, shape, self._full)

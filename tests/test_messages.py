@@ -102,7 +102,7 @@ def with_manifest(built: driver.Built, **changes: object) -> bytes:
 
 ARTIFACTS: dict[str, Callable[[driver.Built], bytes]] = {
     "not_a_library": lambda built: b"hello, world" * 20,
-    "truncated": lambda built: pack(built.members)[:-100],
+    "truncated": lambda built: pack({"tlc.json": b"{}"})[:-10],
     "apple_library": lambda built: pack({})[:-22],
     "changed_kernels": lambda built: pack({**built.members, "cpu.metal": b"kernel void f() {}"}),
     "path_trick": lambda built: renamed(built, "../outside"),

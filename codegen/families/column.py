@@ -1,4 +1,4 @@
-"""Column kernels: one reduction along an axis that is not the last, lanes or threads across the last.
+"""Column kernels: a reduction along an axis that is not the last, lanes or threads across it.
 
 Before the reduction elements are combined at the index of the operand, after it at the index of the
 result, where the reduced axis has size 1.

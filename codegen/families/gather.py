@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tlc.codegen.assembly import Draft, Variant
 from tlc.codegen.elements import Target, element_groups, element_loop, lane_loop
 from tlc.codegen.expression import Access
-from tlc.codegen.iteration import ONE, ZERO, Space, collapse, offset, row_major
+from tlc.codegen.iteration import ZERO, Space, collapse, offset, row_major
 from tlc.ir.dims import product
 
 
@@ -54,7 +54,9 @@ def variants(draft: Draft) -> list[Variant]:
         ]
         if not length.is_static or length == ZERO:
             lines.append(f"if ({size} == 0u) continue;")
-        lines.append(f"const uint entry = (wanted < {size} ? wanted : 0u) * {sizes(product(width))};")
+        lines.append(
+            f"const uint entry = (wanted < {size} ? wanted : 0u) * {sizes(product(width))};"
+        )
         return lines
 
     target = Target(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from tlc.codegen.assembly import Draft, Kernel, groups_for
-from tlc.codegen.expression import PACKED
 from tlc.codegen.families.product import (
     FEW_ROWS,
     Operand,
@@ -18,13 +17,14 @@ from tlc.codegen.families.product import (
     lane_reader,
     lanes_after,
     pieces,
+    positions,
 )
 from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, plus, scalar_load, widened
+from tlc.ir.types import PACKED
 
 _STRIP = 256  # columns that a CPU thread sums before it goes on, as dot products
 _WIDE_STRIP = 1024  # and side by side
-_STREAMS = 4  # rows of the matrix that a CPU thread reads side by side
 _COPIED = 4096  # elements of each left row that a CPU thread holds as floats
 
 
@@ -41,7 +41,7 @@ def _rows(product: Product) -> int:
     return int(product.rows) if product.rows.is_static else FEW_ROWS
 
 
-# ---- cpu ------------------------------------------------------------------------------------------
+# ---- cpu ----------------------------------------------------------------------------------------
 
 
 def _strips(draft: Draft, product: Product, strip: int, template: str, **context: Any) -> Kernel:
@@ -55,8 +55,8 @@ def _strips(draft: Draft, product: Product, strip: int, template: str, **context
         product=product,
         rows=_rows(product),
         strip=strip,
-        strips=strips,
         count=product.batch * strips,
+        place=positions(draft.sizes, "work", [("n0", strips, strip)], product.batched),
         start=start,
         body=finish(sums, Lanes("n")),
         tail=[] if is_multiple(product.columns, 8) else finish(sums, Lanes("n", "real")),
@@ -87,28 +87,26 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
 
 
 def _cpu_columns(draft: Draft, product: Product) -> Kernel:
-    region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
+    sizes, left, right = draft.sizes, product.left, product.right
     # long runs of neighbours, but several strips
     strip = _WIDE_STRIP
     if product.columns.is_static:
         strip = min(_WIDE_STRIP, max(_STRIP, int(product.columns) // 8))
-    reader = lane_reader(region, sizes, right, right.place(sizes, "b", "0u", "k"), ONE, "n")
-    ahead = ""
-    if right.access.encoding not in PACKED:
-        ahead = f"prefetch({reader.base} + n + {sizes(right.depth * _STREAMS)});"
+    place, buffer = right.place(sizes, "b", "n0", "k0"), f"in{right.access.arg}"
+    packed = right.access.encoding in PACKED
     return _strips(
         draft,
         product,
         pieces(product.columns, strip, 8),
         "columns",
-        together=_STREAMS,
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
-        right=reader,
-        ahead=ahead,
+        packed=f"_{right.access.encoding}" if packed else "",
+        line=f"{buffer}, {place}" if packed else plus(buffer, place),
+        step=sizes(right.depth),
     )
 
 
-# ---- apple ----------------------------------------------------------------------------------------
+# ---- apple --------------------------------------------------------------------------------------
 
 
 def _chunk(product: Product) -> int:
@@ -141,7 +139,9 @@ def _read(sizes: Sizes, side: Operand, line: str, to: str, chunk: int) -> list[s
             where, name = plus(place, f"{first}u"), f"part{first // 4}"
             lines.append(f"const {vector} {name} = *(device const {vector}*)({buffer} + {where});")
             element = widened(access.encoding, f"{name}[i]")
-            lines.append(f"for (uint i = 0u; i < 4u; ++i) {to}[{plus('i', f'{first}u')}] = {element};")
+            lines.append(
+                f"for (uint i = 0u; i < 4u; ++i) {to}[{plus('i', f'{first}u')}] = {element};"
+            )
         return lines
     element = scalar_load(access, side.place(sizes, "b", line, "at"))
     return [
@@ -161,8 +161,8 @@ def _apple_dots(draft: Draft, product: Product) -> Kernel:
         product=product,
         rows=_rows(product),
         chunk=chunk,
-        blocks=blocks,
         count=product.batch * blocks,
+        place=positions(sizes, "work", [("n0", blocks, 4)], product.batched),
         left=_read(sizes, product.left, "m", "x[m]", chunk),
         right=_read(sizes, product.right, "n", "w", chunk),
         after=element_after(draft.region, sizes, product),
@@ -178,8 +178,8 @@ def _apple_columns(draft: Draft, product: Product) -> Kernel:
         threadgroup_bytes=4 * 32 * 32,
         product=product,
         rows=_rows(product),
-        blocks=blocks,
         count=product.batch * blocks,
+        place=positions(sizes, "work", [("n0", blocks, 32)], product.batched),
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
         right=scalar_load(right.access, right.place(sizes, "b", "n", "k")),
         after=element_after(draft.region, sizes, product),

@@ -1,4 +1,4 @@
-"""A region with a matrix product, as the kernels see it: sizes, layouts, and what follows the sum."""
+"""A region with a matrix product as kernels see it: sizes, layouts, and what follows the sum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tlc.codegen.expression import LANES, PACKED, SCALARS, Access, Region, Scope, kind
+from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
 from tlc.codegen.iteration import ONE, ZERO, Dims, Sizes, is_multiple, offset, row_major
 from tlc.codegen.memory import (
     Lanes,
@@ -20,6 +20,7 @@ from tlc.codegen.memory import (
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.types import PACKED
 
 FLOATS = ("f16", "f32")
 FEW_ROWS = 4  # on the left, that a matvec kernel takes
@@ -31,6 +32,27 @@ def pieces(size: Dim, most: int, unit: int) -> int:
         return most
     count = max(1, -(-int(size) // most))
     return min(most, max(1, -(-int(size) // (count * unit))) * unit)
+
+
+def positions(
+    sizes: Sizes, flat: str, parts: Sequence[tuple[str, Dim, int]], batched: bool
+) -> list[str]:
+    """Statements that take the number of a piece of work apart.
+
+    `parts` are a variable, into how many pieces its axis is cut, and the size of a piece; the
+    first changes fastest, and the batch `b` slowest.
+    """
+    lines, rest = [], flat
+    many = [name for name, count, _ in parts if count != ONE]
+    for name, count, piece in parts:
+        if count == ONE:
+            lines.append(f"const uint {name} = 0u;")
+            continue
+        last = name == many[-1] and not batched
+        wrap = "" if last else f" % {sizes(count)}"
+        lines.append(f"const uint {name} = {rest}{wrap} * {piece}u;")
+        rest = f"{rest} / {sizes(count)}"
+    return [*lines, f"const uint b = {rest};"] if batched else lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +168,7 @@ def lane_reader(
     return LaneReader(start, base, load(operand.access), masked(operand.access))
 
 
-# ---- what follows the sum -------------------------------------------------------------------------
+# ---- what follows the sum -----------------------------------------------------------------------
 
 
 def lanes_after(

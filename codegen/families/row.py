@@ -24,7 +24,15 @@ from tlc.codegen.iteration import (
     row_major,
     split,
 )
-from tlc.codegen.memory import Lanes, Rows, buffer_type, lane_store, plus, rounded_scalar, scalar_load
+from tlc.codegen.memory import (
+    Lanes,
+    Rows,
+    buffer_type,
+    lane_store,
+    plus,
+    rounded_scalar,
+    scalar_load,
+)
 from tlc.codegen.reductions import REDUCTIONS, Reduction
 from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim, product
@@ -79,6 +87,7 @@ class Plan:
 
 
 def plan(region: Region) -> Plan:
+    """The region cut at its reductions: a pass does all that count on equally many others."""
     needed = region.needed([region.result])
     reductions = [op for op in region.ops if op.name in REDUCTIONS and op.result in needed]
     *lead, length = reductions[0].operands[0].tensor.shape
@@ -107,15 +116,15 @@ def variants(draft: Draft) -> list[Variant]:
     return [Variant(make(draft, plan(draft.region)), None)]
 
 
-# ---- cpu ------------------------------------------------------------------------------------------
+# ---- cpu ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class LanePass:
     """What the cpu template prints for a pass.
 
-    `body` is for 8 lanes at element `j`, with accumulators `u`; `tail` for a group of which only `n`
-    lanes are real. Either is empty where it would never run.
+    `body` is for 8 lanes at element `j`, with accumulators `u`; `tail` for a group of which only
+    `n` lanes are real. Either is empty where it would never run.
     """
 
     title: str
@@ -136,7 +145,7 @@ def _kept(plan: Plan, limit: int) -> dict[Value, int]:
     def visit(value: Value, number: int) -> None:
         if value in plan.along or value in results or value in kept:
             return
-        if computed.setdefault(value, number) < number:
+        if computed.setdefault(value, number) < number and kind(value) == "float":
             varies = uniform(region, value, plan.along, results) != [value]
             if varies and costly.intersection(region.needed([value], results | kept.keys())):
                 kept[value] = computed[value]
@@ -173,17 +182,15 @@ def _cpu(draft: Draft, plan: Plan) -> Kernel:
         for value, first in kept.items():
             if first == number:
                 lines.append(f"st8({region.label(value)}_kept + {lanes.at}, {block.names[value]});")
+        mask, which = (lanes.mask, "[0]") if lanes.count else (None, "[u]")
         for op in stage.reductions:
-            value = block.names[op.operands[0]]
-            mask = lanes.mask if lanes.count else None
-            which = "[0]" if lanes.count else "[u]"
+            step = Reduction.of(region, op).lanes_step
             position = f"iota8() + int({lanes.at})"
-            lines.append(Reduction.of(region, op).lanes_step(which, value, position, mask))
+            lines.append(step(which, block.names[op.operands[0]], position, mask))
         if not stage.reductions:
-            value = block.names[region.result]
-            lines.append(
-                lane_store(kind(region.result), f"out_row + {lanes.at}", value, lanes.count)
-            )
+            result = block.names[region.result]
+            place = f"out_row + {lanes.at}"
+            lines.append(lane_store(kind(region.result), place, result, lanes.count))
         return used(reloads, lines) + lines
 
     passes = []
@@ -223,7 +230,7 @@ def _cpu(draft: Draft, plan: Plan) -> Kernel:
     )
 
 
-# ---- apple ----------------------------------------------------------------------------------------
+# ---- apple --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +254,7 @@ def _apple(draft: Draft, plan: Plan) -> Kernel:
     region, sizes = draft.region, draft.sizes
     indices, names = split(sizes, "row", plan.space.shape, "i")
     scope = Scope(region, SCALARS, sizes)
-    strides = {
-        a.value: s for a, s in zip(plan.accesses, plan.space.strides, strict=False)
-    }
+    strides = {a.value: s for a, s in zip(plan.accesses, plan.space.strides, strict=False)}
 
     def element(access: Access) -> str:
         steps = (*strides[access.value], plan.along[access.value])

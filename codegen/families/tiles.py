@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tlc.codegen.assembly import Draft, Kernel, groups_for
-from tlc.codegen.expression import PACKED
-from tlc.codegen.families.product import Operand, Product, element_after, lane_reader, lanes_after, pieces
+from tlc.codegen.families.product import (
+    Operand,
+    Product,
+    element_after,
+    lane_reader,
+    lanes_after,
+    pieces,
+    positions,
+)
 from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, scalar_load
 from tlc.codegen.profiles import Tile
 from tlc.ir.dims import Dim
+from tlc.ir.types import PACKED
 
 
 def kernel(draft: Draft, product: Product) -> Kernel:
@@ -21,7 +29,7 @@ def _count(size: Dim, piece: int) -> Dim:
     return (size + (piece - 1)) // piece
 
 
-# ---- cpu ------------------------------------------------------------------------------------------
+# ---- cpu ----------------------------------------------------------------------------------------
 
 
 def _cpu(draft: Draft, product: Product) -> Kernel:
@@ -44,14 +52,15 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
     sums = f"ld8(sums + i * {tile.columns}u + j)"
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = product.batch * row_tiles * column_tiles
+    cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
+    place = positions(sizes, "tile", cuts, product.batched)
     return draft.kernel(
         "tiles",
         groups=groups_for(tiles, 1),
         product=product,
         tile=tile,
         tiles=tiles,
-        row_tiles=row_tiles,
-        column_tiles=column_tiles,
+        place=place,
         left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
         panel=panel,
         element=element,
@@ -61,7 +70,7 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
     )
 
 
-# ---- apple ----------------------------------------------------------------------------------------
+# ---- apple --------------------------------------------------------------------------------------
 
 _PADDING = 8  # elements after each line of a staged block, so that lines start in different banks
 
@@ -138,6 +147,8 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     right = _stage(sizes, product, product.right, "right", tile, across)
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = product.batch * row_tiles * column_tiles
+    cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
+    place = positions(sizes, "tile", cuts, product.batched)
     staged = left.lines * left.stride + right.lines * right.stride
     element = 2 if product.element == "half" else 4
     return draft.kernel(
@@ -149,8 +160,7 @@ def _apple(draft: Draft, product: Product) -> Kernel:
         product=product,
         tile=tile,
         tiles=tiles,
-        row_tiles=row_tiles,
-        column_tiles=column_tiles,
+        place=place,
         left=left,
         right=right,
         transposed=not across,

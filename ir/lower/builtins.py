@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tlc.frontend import ast
+from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.lower import expressions
 from tlc.ir.lower.calls import Argument, builtin, place, shape_of
@@ -66,17 +67,15 @@ def need_tensor(cx: Context, arg: Argument) -> Value:
     return expressions.need_tensor(cx, arg.value, arg.span)
 
 
-def need_axis(cx: Context, arg: Argument | None, rank: int) -> int:
-    """An axis counted from the front; the first one when none is named."""
-    axis = 0 if arg is None else whole(arg.value)
-    if arg is None:
-        return 0
-    if not isinstance(axis, int):
-        cx.fail("E0303", f"an axis is a whole number, and this is {describe(arg.value)}", arg.span)
+def need_axis(cx: Context, arg: Argument | None, rank: int, span: Span) -> int:
+    """An axis counted from the front; the first one when none is named. `span` is the call's."""
+    axis, place = (0, span) if arg is None else (whole(arg.value), arg.span)
+    if arg is not None and not isinstance(axis, int):
+        cx.fail("E0303", f"an axis is a whole number, and this is {describe(arg.value)}", place)
     try:
-        return normal_axis(axis, rank)
+        return normal_axis(int(axis or 0), rank)
     except TypeRuleError as problem:
-        cx.fail(problem.code, problem.message, arg.span)
+        cx.fail(problem.code, problem.message, place)
 
 
 # ---- two meanings of one name ----------------------------------------------------------------

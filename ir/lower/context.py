@@ -13,6 +13,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
+from tlc.ir.dims import Dim
 from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison
 from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
 
@@ -63,9 +64,16 @@ class Program:
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
+    followed: set[tuple[str, int]] = field(default_factory=set)  # loops that the build unrolls
+    symbols: int = 0
     steps: int = 0
     hints: dict[str, Span] = field(default_factory=dict)
     diagnostics: dict[tuple[Any, ...], Diagnostic] = field(default_factory=dict)
+
+    def new_symbol(self) -> str:
+        """A symbol for a whole number that only run time knows."""
+        self.symbols += 1
+        return f"${self.symbols - 1}"
 
     def report(self, problems: Sequence[Diagnostic]) -> None:
         """Keep diagnostics, each once."""
@@ -84,6 +92,7 @@ class Context:
     globals: Scope
     silent: bool = False  # drop printing and saving: only the values of names are wanted
     alone: bool = False  # top-level statements have not run: their names have no values
+    ranges: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)  # of loop counters
     skipping: int = 0  # inside code that is only checked
     calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
 

@@ -11,13 +11,23 @@ from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, truncated
-from tlc.ir.lower import calls, indexing, statements
+from tlc.ir.lower import calls, control, indexing, statements
 from tlc.ir.lower.context import Context, TooLong
 from tlc.ir.lower.literals import check_range, literal
 from tlc.ir.lower.types import dtype_of
-from tlc.ir.lower.values import Lowered, Range, describe, first_piece, is_number, show, whole
+from tlc.ir.lower.values import (
+    Flag,
+    Lowered,
+    Range,
+    describe,
+    first_piece,
+    is_number,
+    show,
+    truth,
+    whole,
+)
 from tlc.ir.opdef import TypeRuleError
-from tlc.ir.types import TensorType
+from tlc.ir.types import FLOATS, TensorType
 
 MAX_LENGTH = 1 << 24  # of an array or string that is known at build
 
@@ -97,7 +107,7 @@ def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
             if value == (step.op == "||"):  # decided: the right side is not evaluated
                 continue
             value = expression(cx, step.right)
-            if not isinstance(value, bool | Value):
+            if not isinstance(value, bool | Value | Flag):
                 cx.fail(
                     "E0302",
                     f"`{step.op}` needs bools, and this is {describe(value)}",
@@ -108,11 +118,14 @@ def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
     return value
 
 
-def range_end(cx: Context, value: Lowered, span: Span) -> int:
-    """An end of a range: a whole number."""
+def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
+    """An end of a range: a whole number, which only run time may know."""
+    if isinstance(value, Value) and value.tensor.dtype == "i32" and value.tensor.numel == Dim.of(1):
+        symbol = cx.program.new_symbol()
+        cx.builder.span = span
+        cx.builder.append("read", value, symbol=symbol)
+        return Dim.of(symbol)
     end = whole(value)
-    if isinstance(end, Dim) or isinstance(value, Value):
-        cx.unsupported("a range whose ends only run time knows", span)
     if end is None:
         cx.fail("E0303", f"a range ends at a whole number, and this is {describe(value)}", span)
     return end
@@ -130,6 +143,10 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         return _tensor_binary(cx, op, left, right, node)
     if op in _COMPARE:
         return _compare(cx, op, left, right, node)
+    truths = [truth(v) for v in (left, right)]
+    if op in ("&&", "||") and truths[0] is not None and truths[1] is not None:
+        both = truths[0] * truths[1]
+        return Flag(both if op == "&&" else truths[0] + truths[1] - both)
     numbers = (is_number(left) or isinstance(left, Dim)) and (
         is_number(right) or isinstance(right, Dim)
     )
@@ -205,7 +222,15 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     return int(result) if isinstance(result, Dim) and result.is_static else result
 
 
-def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> bool:
+def _late_compare(op: str, left: Dim, right: Dim) -> Flag:
+    """A comparison that run time makes, in terms of `<`, `<=` and `==`."""
+    if op in (">", ">="):
+        op, left, right = {">": "<", ">=": "<="}[op], right, left
+    found = left.compare("==" if op == "!=" else op, right)
+    return Flag(1 - found if op == "!=" else found)
+
+
+def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> bool | Flag:
     match left, right:
         case (list(), list()) | (tuple(), tuple()) if op in ("==", "!="):
             pairs = zip(left, right, strict=False)
@@ -219,7 +244,8 @@ def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Bina
             gap = Dim.of(a) - Dim.of(b)
             if gap.is_static:
                 return _COMPARE[op](int(gap), 0)
-        cx.unsupported("a comparison of sizes that only run time knows", node.span)
+            return _late_compare(op, Dim.of(a), Dim.of(b))
+        _no_operator(cx, op, left, right, node)
     kinds = [
         bool if isinstance(v, bool) else float if is_number(v) else type(v) for v in (left, right)
     ]
@@ -274,6 +300,8 @@ def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value |
             check_range(cx, value, dtype, span)
     else:
         return None
+    if isinstance(value, int) and dtype in FLOATS:
+        value = float(value)
     cx.builder.span = span
     return cx.builder.constant(value, TensorType(dtype, ()))
 
@@ -299,6 +327,8 @@ def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
         return -value
     if op == "!" and isinstance(value, bool):
         return not value
+    if op == "!" and isinstance(value, Flag):
+        return Flag(1 - value.dim)
     cx.fail("E0302", f"no `{op}` of {describe(value)}", node.span)
 
 
@@ -339,22 +369,35 @@ def _cast_number(cx: Context, value: float, dtype: str, span: Span) -> float:
 # ---- choices -------------------------------------------------------------------------------------
 
 
-def condition(cx: Context, node: ast.Expr) -> bool:
-    """A condition that is known at build."""
+def condition(cx: Context, node: ast.Expr) -> bool | Dim:
+    """A condition: known at build, or a dimension that run time makes 0 or 1."""
     value = expression(cx, node)
     if isinstance(value, bool):
         return value
+    if isinstance(value, Flag):
+        return value.dim
     if isinstance(value, Value):
-        cx.unsupported(
-            "a condition on a tensor",
-            node.span,
-            "`where(mask, a, b)` chooses element by element",
-        )
+        one = value.tensor.numel == Dim.of(1)
+        if value.tensor.dtype != "bool" or not one:
+            cx.fail(
+                "E0302",
+                f"a condition is one truth value, and this is {value.type}",
+                node.span,
+                hint="`where(mask, a, b)` chooses element by element" if not one else "",
+            )
+        symbol = cx.program.new_symbol()
+        cx.builder.span = node.span
+        cx.builder.append("read", value, symbol=symbol)
+        return Dim.of(symbol)
     cx.fail("E0302", f"a condition is a bool, and this is {describe(value)}", node.span)
 
 
 def _if(cx: Context, test: ast.Expr, then: ast.Expr, orelse: ast.Expr, span: Span) -> Lowered:
-    taken, other = (then, orelse) if condition(cx, test) else (orelse, then)
+    chosen = condition(cx, test)
+    if isinstance(chosen, Dim):
+        branches = (lambda: expression(cx, then), lambda: expression(cx, orelse))
+        return control.choose(cx, chosen, branches, ((then,), (orelse,)), span)
+    taken, other = (then, orelse) if chosen else (orelse, then)
     with cx.inner():
         value = expression(cx, taken)
     with cx.inner(), cx.scratch():

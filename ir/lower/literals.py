@@ -12,7 +12,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, is_number, whole
-from tlc.ir.types import TensorType, show_shape
+from tlc.ir.types import FLOATS, TensorType, show_shape
 
 LISTED = 64  # a constant of at most so many numbers is kept as a list that people can read
 MAX_RANK = 32
@@ -45,6 +45,8 @@ def literal(
         cx.fail("E0303", f"a tensor has at most {MAX_RANK} axes, and this has {len(dims)}", span)
     for number in numbers:
         check_range(cx, number, dtype, span)
+    if dtype in FLOATS:
+        numbers = [float(number) for number in numbers]
     cx.builder.span = span
     if not dims:
         return cx.builder.constant(numbers[0], TensorType(dtype, dims))

@@ -59,35 +59,48 @@ def lower(tree: ast.Program, open_model: OpenModel) -> Lowered:
     finally:
         sys.setrecursionlimit(limit)
     program.report(problems)
-    found = tuple(program.diagnostics.values())
+    found = tuple(sorted(program.diagnostics.values(), key=lambda d: d.span.start if d.span else 0))
     if any(d.severity == "error" for d in found):
         raise CompileError(found)
     return Lowered(program.module, found, program.hints, skipped)
 
 
 def _entries(program: Program, tree: ast.Program, skipped: dict[str, str]) -> Iterator[Diagnostic]:
-    """Adds the functions to the module, and the reasons of those that are none; yields errors."""
+    """Adds the functions to the module, and the reasons of those that are none; yields errors.
+
+    A function that the program calls was checked with the types it is called with: that it does
+    not compile by itself is no error then. One mistake is reported once, whoever comes across it.
+    """
+    failed: list[tuple[ast.Fn, CompileError]] = []
+    reported: set[tuple[str, Span | None]] = set()
     try:
         program.module.funcs.append(_main(program, tree))
-    except TooLong as error:
-        yield from error.diagnostics
-        return
     except CompileError as error:
         yield from error.diagnostics
+        reported.update((d.code, d.span) for d in error.diagnostics)
+        if isinstance(error, TooLong):
+            return
+    called = set(program.called)
     for fn in program.functions.values():
+        program.called.clear()
         try:
             program.module.funcs.append(_entry(program, fn))
+            called |= program.called
         except _NoEntry as reason:
             skipped[fn.name] = str(reason)
         except TooLong as error:
             yield from error.diagnostics
             return
         except CompileError as error:
-            # a function that is called was checked with the types it is called with
-            if fn.name in program.called:
-                skipped[fn.name] = _first_line(error)
-            else:
-                yield from error.diagnostics
+            failed.append((fn, error))
+    for fn, problem in failed:
+        if fn.name in called:
+            skipped[fn.name] = _first_line(problem)
+            continue
+        for d in problem.diagnostics:
+            if (d.code, d.span) not in reported:
+                reported.add((d.code, d.span))
+                yield d
 
 
 class _NoEntry(Exception):

@@ -95,12 +95,13 @@ def _is_axis(arg: Argument) -> bool:
 
 def _concat(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
     values, places, dim = _to_join(cx, node, first)
-    return _joined(cx, values, places, need_axis(cx, dim, values[0].tensor.rank), node.span)
+    axis = need_axis(cx, dim, values[0].tensor.rank, node.span)
+    return _joined(cx, values, places, axis, node.span)
 
 
 def _stack(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
     values, places, dim = _to_join(cx, node, first)
-    axis = need_axis(cx, dim, values[0].tensor.rank + 1)
+    axis = need_axis(cx, dim, values[0].tensor.rank + 1, node.span)
     lifted = [cx.emit("unsqueeze", v, dim=axis, span=node.span) for v in values]
     return _joined(cx, lifted, places, axis, node.span)
 
@@ -133,7 +134,7 @@ SPECIAL["stack"] = _stack
 def _repeat(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Value:
     """The whole tensor n times in a row along an axis."""
     value = need_tensor(cx, x)
-    axis = need_axis(cx, dim, value.tensor.rank)
+    axis = need_axis(cx, dim, value.tensor.rank, node.span)
     (times,) = shape_of(cx, [n.value], n.span)
     shape = value.tensor.shape
     lifted = cx.emit("unsqueeze", value, dim=axis, span=node.span)
@@ -165,14 +166,15 @@ def _split(
     length = whole(size.value)
     if not isinstance(length, int) or length < 1:
         cx.fail("E0303", "the size of a piece is a whole number of at least 1", size.span)
-    return _pieces(cx, node, value, need_axis(cx, dim, value.tensor.rank), length)
+    axis = need_axis(cx, dim, value.tensor.rank, node.span)
+    return _pieces(cx, node, value, axis, length)
 
 
 @special("chunk", "x: any, n: any, dim: any = 0")
 def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Lowered:
     """A given number of pieces along an axis, as equal as they can be."""
     value = need_tensor(cx, x)
-    axis = need_axis(cx, dim, value.tensor.rank)
+    axis = need_axis(cx, dim, value.tensor.rank, node.span)
     count, total = whole(n.value), value.tensor.shape[axis]
     if not isinstance(count, int) or count < 1:
         cx.fail("E0303", "the number of pieces is a whole number of at least 1", n.span)
@@ -199,7 +201,7 @@ def _slice(
 def _slice_last(cx: Context, node: ast.Call, x: Argument, dim: Argument | None) -> Value:
     """The last element along an axis, which is dropped."""
     value = need_tensor(cx, x)
-    axis = need_axis(cx, dim, value.tensor.rank)
+    axis = need_axis(cx, dim, value.tensor.rank, node.span)
     shape = value.tensor.shape
     last = indexing.cut(cx, value, axis, shape[axis] - 1, Dim.of(1), node.span)
     return cx.emit("reshape", last, shape=shape[:axis] + shape[axis + 1 :], span=node.span)

@@ -8,7 +8,8 @@ from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
-from tlc.ir.lower import expressions
+from tlc.ir.dims import Dim
+from tlc.ir.lower import control, expressions
 from tlc.ir.lower.context import Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
@@ -42,8 +43,12 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     value: Lowered = None
     failed: list[CompileError] = []
     for at, node in enumerate(statements):
+        rest = statements[at + 1 :]
         try:
-            value = statement(cx, node)
+            if isinstance(node, ast.If) and rest and _ends_with_return(node):
+                value = _if(cx, node, rest)
+            else:
+                value = statement(cx, node)
         except TooLong as problem:
             raise TooLong([d for p in (*failed, problem) for d in p.diagnostics]) from None
         except CompileError as problem:
@@ -53,9 +58,15 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             if failed:
                 break
             raise
-        last = at == len(statements) - 1
-        if not (last and isinstance(node, ast.ExprStmt | ast.If)):
+        if rest or not isinstance(node, ast.ExprStmt | ast.If):
             value = None
+        late = control.skipped(cx)
+        if late is not None and rest:  # a `continue` that only run time decides lies behind us
+            going = late.compare("==", 0)
+            control.choose(
+                cx, going, (lambda r=rest: body(cx, r), lambda: None), (rest, ()), node.span
+            )
+            break
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
     return value
@@ -105,16 +116,12 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
             return _if(cx, node)
         case ast.Block():
             return block(cx, node)
-        case ast.For(name=name, iterable=iterable, body=inner):
-            for item in _items(cx, iterable):
-                scope = Scope(cx.scope)
-                scope.names[name] = item
-                if _iteration(cx, inner, scope):
-                    break
-        case ast.While(test=test, body=inner):
-            _repeat(cx, inner, test)
-        case ast.Loop(body=inner):
-            _repeat(cx, inner, None)
+        case ast.For():
+            _for(cx, node)
+        case ast.While(test=test):
+            _repeat(cx, node, test)
+        case ast.Loop():
+            _repeat(cx, node, None)
         case ast.Break():
             raise LoopExit(stop=True)
         case ast.Continue():
@@ -206,15 +213,41 @@ def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
 # ---- control flow --------------------------------------------------------------------------------
 
 
-def _if(cx: Context, node: ast.If) -> Lowered:
-    if expressions.condition(cx, node.test):
-        return block(cx, node.then)
-    match node.orelse:
-        case ast.If() as other:
-            return _if(cx, other)
-        case ast.Block() as other:
-            return block(cx, other)
-    return None
+def _if(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...] = ()) -> Lowered:
+    """An `if`; `rest` is what follows a first branch that returns, when there is more."""
+
+    def other() -> Lowered:
+        match node.orelse:
+            case ast.If() as inner:
+                return _if(cx, inner)
+            case ast.Block() as inner:
+                return block(cx, inner)
+        return None
+
+    test = expressions.condition(cx, node.test)
+    if isinstance(test, bool):
+        return block(cx, node.then) if test else other()
+    orelse = () if node.orelse is None else (node.orelse,)
+    if not rest:
+        branches = (lambda: block(cx, node.then), other)
+        return control.choose(cx, test, branches, ((node.then,), orelse), node.span)
+    # the function's value is that of the branch, or of all that follows it
+    branches = (lambda: _returned(cx, node.then.body), lambda: _returned(cx, rest))
+    value = control.choose(cx, test, branches, ((node.then,), rest), node.span)
+    raise Return(value, node.span)
+
+
+def _ends_with_return(node: ast.If) -> bool:
+    body = node.then.body
+    return node.orelse is None and bool(body) and isinstance(body[-1], ast.Return)
+
+
+def _returned(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
+    try:
+        with cx.inner():
+            return body(cx, statements)
+    except Return as found:
+        return found.value
 
 
 def _iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
@@ -227,23 +260,102 @@ def _iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
     return False
 
 
-def _repeat(cx: Context, inner: ast.Block, test: ast.Expr | None) -> None:
-    for _ in range(MAX_UNROLLED):
-        if test is not None and not expressions.condition(cx, test):
+def _for(cx: Context, node: ast.For) -> None:
+    """A `for` over numbers is a loop of the program; over other things it is followed now."""
+    items = _items(cx, node.iterable)
+    if isinstance(items, Range):
+        low, high = Dim.of(items.low), Dim.of(items.high)
+        known = low.is_static and high.is_static
+        counter = control.Counter(node.name, low, high)
+        if not known:
+            control.loop(cx, node, counter, None)
             return
-        if _iteration(cx, inner, Scope(cx.scope)):
+        passes = int(high) - int(low)
+        if passes > 1 and _kept(cx, node, counter, None, passes):
             return
-    where = inner.span if test is None else test.span
+        if passes > MAX_UNROLLED:
+            cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", node.iterable.span)
+        items = range(int(low), int(high))
+    for item in items:
+        scope = Scope(cx.scope)
+        scope.names[node.name] = item
+        if _iteration(cx, node.body, scope):
+            break
+
+
+def _repeat(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
+    """A `while` or `loop`: kept when it does the same work in each pass, followed while the build
+    knows its condition, kept after all where only run time can tell when it ends."""
+    start = len(cx.builder.block.ops)
+    scopes = control.outer_names(cx, [node])
+    before = {name: scope.names[name] for name, scope in scopes.items()}
+    try:
+        _follow(cx, node, test)
+    except TooLong:
+        raise
+    except CompileError as problem:
+        if cx.skipping:
+            raise
+        del cx.builder.block.ops[start:]
+        for name, scope in scopes.items():
+            scope.names[name] = before[name]
+        control.loop(cx, node, None, test)
+        made = cx.builder.block.ops[-1]
+        if len(made.regions[0].ops) == 1 and made.attrs["condition"].is_static:
+            raise problem from None  # it does nothing, for ever
+
+
+def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
+    for passes in range(MAX_UNROLLED):
+        start = len(cx.builder.block.ops)
+        going = True if test is None else expressions.condition(cx, test)
+        if isinstance(going, Dim):  # from here on run time decides
+            del cx.builder.block.ops[start:]
+            control.loop(cx, node, None, test)
+            return
+        if not going or (passes == 0 and _kept(cx, node, None, test, None)):
+            return
+        if _iteration(cx, node.body, Scope(cx.scope)):
+            return
+    where = node.span if test is None else test.span
     cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", where)
 
 
-def _items(cx: Context, node: ast.Expr) -> list[Lowered] | range:
+def _kept(
+    cx: Context,
+    node: ast.For | ast.While | ast.Loop,
+    counter: control.Counter | None,
+    test: ast.Expr | None,
+    passes: int | None,
+) -> bool:
+    """Lower a loop whose passes the build could follow as a loop all the same.
+
+    False, with nothing changed, when its passes differ in more than numbers, such as the shapes of
+    their weights, when it computes numbers of the host, or when it does no work at all.
+    """
+    key = (node.span.source.name, node.span.start)
+    if key in cx.program.followed or cx.skipping:
+        return False
+    start = len(cx.builder.block.ops)
+    try:
+        if control.loop(cx, node, counter, test, passes):
+            return True
+    except TooLong:
+        raise
+    except CompileError:
+        pass
+    del cx.builder.block.ops[start:]
+    cx.program.followed.add(key)
+    return False
+
+
+def _items(cx: Context, node: ast.Expr) -> list[Lowered] | range | Range:
     if isinstance(node, ast.Set):
         return [expressions.expression(cx, item) for item in node.items]
     value = expressions.expression(cx, node)
     match value:
-        case Range(low=low, high=high):
-            items: list[Lowered] | range = range(low, high)
+        case Range():
+            return value
         case list():
             items = value
         case Value():

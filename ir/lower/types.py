@@ -124,7 +124,7 @@ def bind(node: ast.TypeExpr | None, value: Lowered, span: Span, symbols: Symbols
 def unify(
     cx: Context, node: ast.TypeExpr, value: Value, span: Span, what: str, symbols: Symbols
 ) -> None:
-    """Match a tensor against a declared type, binding symbols; both places are shown on conflict."""
+    """Match a tensor against a declared type, binding symbols; a conflict shows both places."""
     dtype, shape = SPELLINGS[node.name], value.tensor.shape
     here = Label(node.span, f"{what} is declared {node.span.text}")
     if value.tensor.dtype != dtype:
@@ -190,7 +190,7 @@ def convert(
     cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str, symbols: Symbols
 ) -> Lowered:
     """A value as a declared type wants it. Reports what does not fit."""
-    if node.name == "Tensor" and (isinstance(value, Value) or is_number(value)):
+    if node.name == "Tensor" and (isinstance(value, Value | Dim) or is_number(value)):
         return value
     if node.name == "Tensor" and isinstance(value, list | Pieces):
         tensor = first_piece(value)

@@ -76,14 +76,21 @@ class Metadata:
 class Range:
     """`low..high` and `range(n)`."""
 
-    low: int
-    high: int
+    low: int | Dim
+    high: int | Dim
 
 
 class Pieces(tuple[Value, ...]):
     """What `split` gives: a tuple of tensors, which stands for its first where one is wanted."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A truth value of the host that only run time knows: a dimension that is 0 or 1."""
+
+    dim: Dim
 
 
 class Poison:
@@ -100,7 +107,7 @@ def describe(value: Lowered) -> str:
             return str(value.type)
         case TensorType() | ScalarType():
             return str(value)
-        case bool():
+        case bool() | Flag():
             return "bool"
         case int() | Dim():
             return "int"
@@ -133,6 +140,16 @@ def first_piece(value: Lowered) -> Lowered:
 def is_number(value: Lowered) -> bool:
     """Whether this is a plain number known at build."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def truth(value: Lowered) -> Dim | None:
+    """A truth value as a dimension that is 0 or 1; None for what is not one."""
+    match value:
+        case bool():
+            return Dim.of(int(value))
+        case Flag(dim=dim):
+            return dim
+    return None
 
 
 def whole(value: Lowered) -> int | Dim | None:
@@ -170,6 +187,7 @@ def show(value: Lowered) -> str | None:
 
 
 __all__ = [
+    "Flag",
     "Lowered",
     "Metadata",
     "Model",
@@ -185,5 +203,6 @@ __all__ = [
     "is_number",
     "show",
     "show_shape",
+    "truth",
     "whole",
 ]

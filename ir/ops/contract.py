@@ -10,13 +10,7 @@ from tlc.ir.types import FLOATS, TensorType, Type, show_shape, tensor
 
 
 def _contract(a: Type, b: Type) -> tuple[Type, ...]:
-    for at, t in enumerate((a, b)):
-        if not isinstance(t, TensorType) or t.dtype not in FLOATS:
-            raise TypeRuleError(
-                f"a floating-point tensor is needed, and this is {t}", "E0302", (at,)
-            )
-    assert isinstance(a, TensorType)
-    assert isinstance(b, TensorType)
+    a, b = _floating(a, 0), _floating(b, 1)
     if a.rank > 1 < b.rank:
         _inner(a, b)
     if a.rank != b.rank or a.rank not in (2, 3) or a.shape[:-2] != b.shape[:-2]:
@@ -27,6 +21,12 @@ def _contract(a: Type, b: Type) -> tuple[Type, ...]:
     return (TensorType(dtype, (*a.shape[:-1], b.shape[-1])),)
 
 
+def _floating(t: Type, at: int) -> TensorType:
+    if not isinstance(t, TensorType) or t.dtype not in FLOATS:
+        raise TypeRuleError(f"a floating-point tensor is needed, and this is {t}", "E0302", (at,))
+    return t
+
+
 def _inner(a: TensorType, b: TensorType) -> None:
     left, right = a.shape[-1], b.shape[-2]
     if left == right:
@@ -34,8 +34,10 @@ def _inner(a: TensorType, b: TensorType) -> None:
     hint = ""
     if left == b.shape[-1]:
         hint = "transpose the right operand: `x @ w.T`, or `linear(x, w)` for weights [out, in]"
-    elif a.shape[-2] == right and a.rank == b.rank == 2:
-        hint = "the operands fit the other way round: `b @ a`, or transpose the left one"
+    elif b.shape[-1] == a.shape[-2]:
+        hint = "the operands fit the other way round: exchange them"
+    elif a.shape[-2] == right:
+        hint = "transpose the left operand: `x.T @ w`"
     raise TypeRuleError(
         f"`@` of {show_shape(a.shape)} and {show_shape(b.shape)}:"
         f" the inner dimensions {left} and {right} differ",
@@ -61,7 +63,8 @@ defop(
 def _matmul(b: Builder, left: Value, right: Value) -> Value:
     a, c = left, right
     for at, v in enumerate((a, c)):
-        if not isinstance(v.type, TensorType) or v.type.rank == 0:
+        _floating(v.type, at)
+        if v.tensor.rank == 0:
             raise TypeRuleError(
                 f"`@` needs vectors or matrices, and this is {v.type}", "E0302", (at,)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tlc.ir.dims import Dim
 from tlc.ir.opdef import TypeRuleError, defop
 from tlc.ir.types import PACKED, TensorType, Type
 
@@ -41,4 +42,63 @@ defop(
     " called, and kept.",
     params="results: attr",
     type=lambda results: results,
+)
+
+
+# ---- control flow on the host ---------------------------------------------------------------------
+#
+# `ints` hold whole numbers that the host carries, as symbols of dimensions: (symbol inside the
+# region, value before the first pass, value for the next pass, symbol after the loop) of a loop,
+# and (symbol behind it, value of the first branch, value of the second) of an `if`.
+
+
+def _loop(
+    *types: Type, condition: Dim, ints: tuple[tuple[str, Dim, Dim, str], ...]
+) -> tuple[Type, ...]:
+    return types
+
+
+defop(
+    "loop",
+    "The region again and again while the condition on the host's numbers holds. Operands are the"
+    " tensors that it carries: the region's arguments, what it yields for the next pass, and the"
+    " results.",
+    params="values: tensors, condition: dim, ints: attr",
+    type=_loop,
+    effect="io",
+)
+
+
+def _if(
+    condition: Dim, ints: tuple[tuple[str, Dim, Dim], ...], results: tuple[Type, ...]
+) -> tuple[Type, ...]:
+    return results
+
+
+defop(
+    "if",
+    "The first region when the condition on the host's numbers holds, else the second; both yield"
+    " the results.",
+    params="condition: dim, ints: attr, results: attr",
+    type=_if,
+    effect="io",
+)
+
+
+def _read(x: Type, symbol: str) -> tuple[Type, ...]:
+    if not isinstance(x, TensorType) or x.dtype not in ("i32", "bool"):
+        raise TypeRuleError(
+            f"a condition or whole number is needed, and this is {x}", "E0302", (0,)
+        )
+    if not x.numel.is_static or int(x.numel) != 1:
+        raise TypeRuleError(f"one element is needed, and this is {x}", "E0302", (0,))
+    return ()
+
+
+defop(
+    "read",
+    "Brings the one element of a tensor to the host, where a symbol stands for it.",
+    params="x, symbol: str",
+    type=_read,
+    effect="io",
 )

@@ -8,7 +8,7 @@ from tlc.ir.opdef import Sample, TypeRuleError, compose
 from tlc.ir.ops.elementwise import in_f32
 from tlc.ir.ops.reduce import along
 from tlc.ir.ops.shape import normal_axis
-from tlc.ir.types import tensor
+from tlc.ir.types import show_shape, tensor
 
 _X = tensor("f16", 3, 5)
 _W = tensor("f16", 5)
@@ -61,7 +61,8 @@ def _feature_vector(x: Value, *weights: Value) -> None:
     for at, w in enumerate(weights):
         if w.tensor.shape != x.tensor.shape[-1:]:
             raise TypeRuleError(
-                f"the weights are {w.type}, and the last dimension of {x.type} is normalised",
+                f"the weights have shape {show_shape(w.tensor.shape)}, and the last dimension of"
+                f" {show_shape(x.tensor.shape)} is normalised",
                 "E0301",
                 (at + 1, 0),
             )

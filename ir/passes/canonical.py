@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Op, Value
-from tlc.ir.dims import Dim
-from tlc.ir.types import FLOATS, TensorType
+from tlc.ir.dims import Dim, product
+from tlc.ir.types import DTYPES, FLOATS, TensorType
 
 Rule = Callable[[Builder, Op], Value | None]
 
@@ -75,6 +75,11 @@ def _source(value: Value, name: str) -> Op | None:
     return owner if owner is not None and owner.name == name else None
 
 
+def widens(cast: Op) -> bool:
+    """Whether a conversion makes elements larger: cheaper to do again than to store."""
+    return DTYPES[cast.operands[0].tensor.dtype] < DTYPES[cast.result.tensor.dtype]
+
+
 # ---- views ---------------------------------------------------------------------------------------
 
 
@@ -103,12 +108,40 @@ def _twice(builder: Builder, op: Op) -> Value | None:
 
 
 def _before_cast(builder: Builder, op: Op) -> Value | None:
-    """A view of converted numbers is the conversion of the view: readers then see the view."""
+    """A view of numbers made wider is the wider view: what is stored, and seen, stays narrow."""
     inner = _source(op.operands[0], "cast")
-    if inner is None:
+    if inner is None or not widens(inner):
         return None
     seen = builder.emit(op.name, inner.operands[0], **op.attrs)
     return builder.emit("cast", seen, dtype=inner.attrs["dtype"])
+
+
+def _of_counter(builder: Builder, op: Op) -> Value | None:
+    """A view of a counter that counts along an axis of its own is a counter."""
+    inner = _source(op.operands[0], "iota")
+    if inner is None:
+        return None
+    counted, type = inner.result.tensor, op.result.tensor
+    axis: int | None = inner.attrs["axis"]
+    assert axis is not None
+    match op.name:
+        case "reshape":
+            axis = counting_axis(counted, axis, type.shape)
+        case "broadcast":
+            size, axis = counted.shape[axis], axis + type.rank - counted.rank
+            axis = axis if type.shape[axis] == size else None
+        case "permute":
+            axis = [a % type.rank for a in op.attrs["axes"]].index(axis)
+    return None if axis is None else builder.emit("iota", type=type, axis=axis)
+
+
+def counting_axis(type: TensorType, axis: int, shape: Sequence[Dim]) -> int | None:
+    """The axis of a reshaped counter that still counts what `axis` did, if one does."""
+    behind = product(type.shape[axis + 1 :])
+    for at, size in enumerate(shape):
+        if size == type.shape[axis] and product(shape[at + 1 :]) == behind:
+            return at
+    return None
 
 
 # ---- arithmetic ----------------------------------------------------------------------------------
@@ -183,9 +216,9 @@ def _double_negation(builder: Builder, op: Op) -> Value | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "reshape": (_no_change, _twice, _before_cast),
-    "broadcast": (_no_change, _twice, _before_cast),
-    "permute": (_no_change, _permute_twice, _before_cast),
+    "reshape": (_no_change, _twice, _before_cast, _of_counter),
+    "broadcast": (_no_change, _twice, _before_cast, _of_counter),
+    "permute": (_no_change, _permute_twice, _before_cast, _of_counter),
     "slice": (_no_change, _before_cast),
     "cast": (_same_dtype, _cast_back),
     "mul": (_by_one,),

@@ -6,29 +6,32 @@ Views disappear: inside a kernel they are `access` operations on its operands; o
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import MutableMapping
 from typing import Any
 
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
-from tlc.ir.passes.canonical import splat
+from tlc.ir.passes.canonical import counting_axis, splat, widens
 from tlc.ir.passes.cleanup import dce
 from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
 from tlc.ir.passes.views import Access, identity, reshaped, through, trace
-from tlc.ir.types import DTYPES, TensorType
+from tlc.ir.types import TensorType
+from tlc.ir.verify import OPEN
 
 
 def fuse(func: Func) -> None:
     """Replace the computing operations of a function by `fused` ones."""
-    _fuse_block(func.body)
+    _fuse_block(func.body, None)
     dce(func)  # constants that went into kernels
 
 
-def _fuse_block(block: Block) -> None:
+def _fuse_block(block: Block, around: _Rewriter | None) -> None:
     _clone_conversions(block)
     group_of = form_groups(block)
-    out = _Rewriter(block, group_of)
+    out = _Rewriter(block, group_of, around)
     for op in block.ops:
         out.op(op)
     block.ops = out.ops
@@ -47,23 +50,23 @@ def _clone_conversions(block: Block) -> None:
                 ops.append(copy)
                 op.operands[at] = copy.result
         ops.append(op)
-    read = {v for op in ops for v in op.operands}
+    read = {v for outer in ops for op in outer.walk() for v in op.operands}
     block.ops = [o for o in ops if not _is_cheap(o) or o.result in read]
 
 
 def _is_cheap(op: Op) -> bool:
-    if op.name == "cast":
-        return DTYPES[op.operands[0].tensor.dtype] < DTYPES[op.result.tensor.dtype]
-    return op.name == "iota"
+    return op.name == "iota" or (op.name == "cast" and widens(op))
 
 
 class _Rewriter:
     """Builds the new list of operations of a block."""
 
-    def __init__(self, block: Block, group_of: dict[Op, Group]) -> None:
+    def __init__(self, block: Block, group_of: dict[Op, Group], around: _Rewriter | None) -> None:
         self.group_of = group_of
         self.ops: list[Op] = []
-        self.stored: dict[Value, Value] = {v: v for v in block.args}
+        # a region reads what is stored around it; what it stores itself is its own
+        outer: MutableMapping[Value, Value] = {} if around is None else around.stored
+        self.stored: ChainMap[Value, Value] = ChainMap({v: v for v in block.args}, outer)
 
     def op(self, op: Op) -> None:
         if op in self.group_of:
@@ -73,7 +76,7 @@ class _Rewriter:
         elif not op.defn.view and not isinstance(_number(op), Dim):
             op.operands = [self.in_memory(v) for v in op.operands]
             for region in op.regions:
-                _fuse_block(region)
+                _fuse_block(region, self if op.name in OPEN else None)
             self.ops.append(op)
             self.stored.update((v, v) for v in op.results)
 
@@ -214,7 +217,8 @@ class _Kernel:
         match op.defn.kernel:
             case "reduce":
                 operands = [self.read(op.operands[0], FULL)]
-                attrs["axis"] = 1
+                if self.group.family == "row":
+                    attrs["axis"] = len(self.group.shapes[FULL]) - 1
             case "matmul" | "concat":
                 operands = [self.access(v, v.tensor.shape) for v in op.operands]
             case "gather":
@@ -229,14 +233,15 @@ class _Kernel:
         return self.once(op.name, operands, attrs)
 
     def _counter(self, op: Op, level: str) -> Value:
-        """`iota` on the group's shape: as it is when the shapes agree, else written out."""
-        type: TensorType = op.attrs["type"]
-        if type.shape == self.group.shapes[level]:
-            return self.once("iota", [], op.attrs)
+        """`iota` on the group's shape, where an axis of it counts the same; else written out."""
+        type, shape = op.result.tensor, self.group.shapes[level]
+        axis = counting_axis(type, op.attrs["axis"], shape)
+        if axis is not None:
+            return self.once("iota", [], {"type": type.with_shape(shape), "axis": axis})
         if op.result not in self.outer.stored:
             alone = Group(op, level={op: FULL}, shapes={FULL: type.shape})
             self.outer.stored[op.result] = self.outer._kernel(alone)
-        return self.access(op.result, self.group.shapes[level])
+        return self.access(op.result, shape)
 
     def once(self, name: str, operands: list[Value], attrs: dict[str, Any]) -> Value:
         """An operation, or the equal one that the region already has."""
@@ -254,7 +259,7 @@ class _Kernel:
             inside = self.computed(owner)
             if self.group.level[owner] == level:
                 return inside
-            assert self.group.level[owner] == KEPT and level == FULL
+            assert (self.group.level[owner], level) == (KEPT, FULL)
             return self.once("broadcast", [inside], {"shape": shape})
         number = splat(value)
         if number is not None:

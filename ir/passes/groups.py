@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tlc.ir.core import Block, Op, Value, uses
 from tlc.ir.dims import Dim, product
 from tlc.ir.passes.canonical import splat
-from tlc.ir.passes.views import ONE, ZERO, access_of, reshaped, trace
+from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 
 FULL, KEPT = "full", "kept"
 # of one kernel: Metal gives it 31 buffers, and its text should stay one that a compiler likes
@@ -115,14 +115,14 @@ def _started(op: Op, barred: set[Op]) -> Group:
 
 
 def _set_reduction(group: Group, op: Op) -> None:
-    outer, size, inner = geometry(op)
+    """Give a group a reduction's shape; rows have their own axis last, and others before it."""
+    shape, axis = op.operands[0].tensor.shape, op.attrs["axis"]
     group.root = op
-    if inner == ONE:
-        group.family = "row"
-        group.shapes = {FULL: (outer, size), KEPT: (outer, ONE)}
+    if geometry(op)[2] == ONE:
+        lead = shape[:axis] or (ONE,)
+        group.family, group.shapes = "row", {FULL: (*lead, shape[axis]), KEPT: (*lead, ONE)}
     else:
-        group.family = "column"
-        group.shapes = {FULL: (outer, size, inner), KEPT: (outer, ONE, inner)}
+        group.family, group.shapes = "column", {FULL: shape, KEPT: op.result.tensor.shape}
 
 
 # ---- joining -------------------------------------------------------------------------------------
@@ -174,14 +174,14 @@ def _is_identity(value: Value, chain: list[Op]) -> bool:
 def _is_spread(group: Group, value: Value, chain: list[Op]) -> bool:
     """Whether a chain repeats one number per row along the group's rows."""
     access = access_of(value, chain)
-    if access is None or group.family != "row" or value.tensor.numel != group.shapes[KEPT][0]:
+    if access is None or group.family != "row":
         return False
+    *lead, _ = group.shapes[FULL]
     seen = reshaped(access, group.shapes[FULL])
-    return (
-        seen is not None
-        and seen.strides[1] == ZERO
-        and (seen.strides[0] == ONE or group.shapes[KEPT][0] == ONE)
-    )
+    if seen is None or value.tensor.numel != product(lead):
+        return False
+    per_row = Access(tuple(lead), seen.strides[:-1], ZERO)
+    return seen.strides[-1] == ZERO and per_row.contiguous
 
 
 def _row_rooted(group: Group, op: Op) -> bool:
@@ -234,7 +234,10 @@ def _reduction_joins(group: Group, op: Op, links: list[tuple[Op, list[Op]]]) -> 
         if inner != ONE or not _fits_rows(group, op):
             return False
         _set_reduction(group, op)
-    if group.family != "row" or inner != ONE or group.shapes[FULL] != (outer, size):
+    if group.family != "row" or inner != ONE:
+        return False
+    *lead, length = group.shapes[FULL]
+    if (product(lead), length) != (outer, size):
         return False
     for reader, chain in links:
         want = FULL if reader.defn.kernel == "reduce" else group.level[reader]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from tlc.frontend.diagnostics import Diagnostic
-from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.core import Block, Func, Op, Value, replace_operands
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.views import Access, access_of, row_major, trace
@@ -19,25 +19,25 @@ Warn = Callable[[Diagnostic], None]
 
 def expand_unreadable(func: Func, warn: Warn) -> None:
     """Where a packed weight is read by what cannot unpack it, read an expanded copy instead."""
-    expanded: dict[Op, Value] = {}
-    ops, func.body.ops = func.body.ops, []
+    _expand(func.body, {}, warn)
+
+
+def _expand(block: Block, expanded: dict[Op, Value], warn: Warn) -> None:
+    ops, block.ops = block.ops, []
     for op in ops:
-        if not op.defn.view:
-            for at, operand in enumerate(op.operands):
-                base, chain = trace(operand)
-                weight = base.owner
-                if (
-                    weight is None
-                    or weight.name != "weight"
-                    or weight.attrs["stored"] not in PACKED
-                ):
-                    continue
-                if not readable_packed(op, at, chain, weight.attrs["stored"]):
-                    if weight not in expanded:
-                        expanded[weight] = _expanded(func.body, weight)
-                        warn(_note(weight, op))
-                    op.operands[at] = _rebuilt(func.body, expanded[weight], chain)
-        func.body.ops.append(op)
+        for region in op.regions:
+            _expand(region, dict(expanded), warn)
+        for at, operand in enumerate(op.operands if not op.defn.view else ()):
+            base, chain = trace(operand)
+            weight = base.owner
+            if weight is None or weight.name != "weight" or weight.attrs["stored"] not in PACKED:
+                continue
+            if not readable_packed(op, at, chain, weight.attrs["stored"]):
+                if weight not in expanded:
+                    expanded[weight] = _expanded(block, weight)
+                    warn(_note(weight, op))
+                op.operands[at] = _rebuilt(block, expanded[weight], chain)
+        block.ops.append(op)
 
 
 def readable_packed(reader: Op, at: int, chain: list[Op], encoding: str) -> bool:
@@ -133,8 +133,7 @@ def hoist(func: Func) -> None:
     once.results = [Value(t, once) for t in types]
     outer = dict(zip(handed_on, once.results, strict=True))
     func.body.ops = [once, *(op for op in func.body.ops if op not in work)]
-    for op in func.body.ops:
-        op.operands = [outer.get(v, v) for v in op.operands]
+    replace_operands(func.body, outer)
 
 
 def _is_work(op: Op) -> bool:
@@ -149,7 +148,8 @@ def _depends_on_sizes(op: Op) -> bool:
 
 def _needed(block: Block, work: Collection[Op]) -> set[Value]:
     """The values of the moved work that the rest of the body reads."""
-    return {v for op in block.ops if op not in work for v in op.operands}
+    rest = (inner for op in block.ops if op not in work for inner in op.walk())
+    return {v for op in rest for v in op.operands}
 
 
 def _closure(work: Iterable[Op], fixed: Iterable[Op]) -> dict[Op, Op]:

@@ -124,23 +124,21 @@ def size(dim: Dim, sizes: Mapping[str, int]) -> int:
 
 def usable(variants: Sequence[Variant], sizes: Mapping[str, int]) -> list[Kernel]:
     """The kernels that are right for these sizes: all whose guard holds, and the last."""
-    return [
-        v.kernel for v in variants if v.guard is None or size(v.guard[0], sizes) <= v.guard[1]
-    ]
+    return [v.kernel for v in variants if v.guard is None or size(v.guard[0], sizes) <= v.guard[1]]
 
 
-def run_on_cpu(cases: Sequence[Case]) -> None:
+def run_on_cpu(cases: Sequence[Case], prefix: str = "") -> None:
     """Compile the kernels of all cases as one text, run each, and check its results.
 
     Cases may share an operation. Every kernel also runs with one threadgroup and with more than it
-    asks for.
+    asks for. `prefix` goes before the text.
     """
     made: dict[Op, list[Variant]] = {}
     for case in cases:
         if case.op not in made:
             made[case.op] = generate(case.op, CPU, f"k{len(made)}", case.name)
     everything = [variant.kernel for variants in made.values() for variant in variants]
-    text = module_text(everything, CPU, "tests")
+    text = prefix + module_text(everything, CPU, "tests")
     device = CpuDevice(threads=2)
     library = device.library(text, [devices.Kernel(k.name, k.threads) for k in everything])
     for case in cases:
@@ -181,12 +179,12 @@ def _launch(
     device.run(device.batch(library, [launch]))
     memory = bytes(device.read(out, nbytes + GUARD))
     assert memory[nbytes:] == b"\xff" * GUARD, f"{case.name}: written beyond the result"
-    got = np.frombuffer(memory[:nbytes], dtype).reshape(shape)
+    got: Array = np.frombuffer(memory[:nbytes], dtype).reshape(shape)
     raised = int.from_bytes(device.read(status, 4), "little") if kernel.status else 0
     return got, raised
 
 
-# ---- inputs ---------------------------------------------------------------------------------------
+# ---- inputs -------------------------------------------------------------------------------------
 
 
 def normal(seed: int, *shape: int, dtype: str = "f16") -> Array:

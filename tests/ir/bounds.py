@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from tlc.ir.core import Func, Op, Value
 from tlc.ir.dims import Dim
 
@@ -52,8 +53,9 @@ def _apply(op: Op, operands: list[Bounded], size: Callable[[Dim], int]) -> Bound
         arrays = [x for x, _ in operands]
         errors = [e for _, e in operands]
         move = EXACT[op.name]
-        if op.name == "constant":
-            return move(op, size), np.zeros(())
+        if op.name in ("constant", "iota"):
+            x = move(op, size)
+            return x, np.zeros(x.shape)
         if op.name == "gather":
             return move(op, size, arrays[0], arrays[1]), move(op, size, errors[0], arrays[1])
         return move(op, size, *arrays), move(op, size, *errors)
@@ -83,6 +85,7 @@ def _constant(op: Op, size: Size) -> Array:
 
 EXACT: dict[str, Callable[..., Any]] = {
     "constant": _constant,
+    "iota": lambda op, size: np.indices(_shape(op, size))[op.attrs["axis"]].astype(float),
     "broadcast": lambda op, size, x: np.broadcast_to(x, _shape(op, size)),
     "reshape": lambda op, size, x: x.reshape(_shape(op, size)),
     "permute": lambda op, size, x: x.transpose(op.attrs["axes"]),
@@ -91,7 +94,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "gather": lambda op, size, table, ids: table[ids.astype(int)],
 }
 
-# ---- operations that round ------------------------------------------------------------------------
+# ---- operations that round -----------------------------------------------------------------------
 
 
 def _smooth(value: Callable[[Array], Array], slope: float) -> Callable[..., Bounded]:

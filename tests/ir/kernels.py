@@ -1,4 +1,4 @@
-"""What holds of every fused operation, whatever was fused: the rules that kernels are written by."""
+"""What holds of every fused operation, whatever was fused: the rules kernels are written by."""
 
 from __future__ import annotations
 

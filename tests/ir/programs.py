@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from tlc.frontend.diagnostics import CompileError, Diagnostic
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source, Span
@@ -135,9 +136,9 @@ def value(expression: str, before: str = "") -> Array:
     return found
 
 
-def known(expression: str, before: str = "") -> str:
+def known(expression: str, before: str = "", models: Mapping[str, FakeModel] | None = None) -> str:
     """The text that an expression is at build, as `print` shows it."""
-    module = lowered(f"{before}\nprint({expression})").module
+    module = lowered(f"{before}\nprint({expression})", models).module
     (op,) = (op for op in module.func("main").body.ops if op.name == "print")
     assert all(isinstance(part, str) for part in op.attrs["parts"]), op.attrs["parts"]
     return "".join(op.attrs["parts"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+
 from tlc.ir.builder import Builder, broadcast_shape
 from tlc.ir.core import Block, Func, Module, Value
 from tlc.ir.dims import Dim
@@ -40,7 +41,8 @@ class Case:
         return self.module.funcs[0]
 
     def __repr__(self) -> str:
-        args = (f"{name} = {arg!r}" for name, arg in zip(self.func.param_names, self.args))
+        named = zip(self.func.param_names, self.args, strict=True)
+        args = (f"{name} = {arg!r}" for name, arg in named)
         return "\n".join([print_module(self.module, places=False), *args])
 
 
@@ -74,7 +76,8 @@ class _Program:
         """One of the values, later ones more often: the program gets depth."""
         values = self.floats() if values is None else values
         late = values[-3:]
-        return self.draw(st.sampled_from([*values, *late, *late]))
+        found: Value = self.draw(st.sampled_from([*values, *late, *late]))
+        return found
 
     def add(self, value: Value, largest: float) -> None:
         self.largest[value] = largest
@@ -86,7 +89,7 @@ class _Program:
         shape = tuple(map(self.number, type.shape))
         random = np.random.default_rng(self.draw(st.integers(0, 9)))
         if self.whole or type.dtype == "i32":
-            array = random.integers(low, high + 1, shape)
+            array: Array = random.integers(low, high + 1, shape)
         else:
             array = random.uniform(-2.0, 2.0, shape)
         self.args.append(array.astype(NUMPY_DTYPES[type.dtype]))
@@ -138,6 +141,26 @@ class _Program:
         value = self.b.constant(number, TensorType(like.tensor.dtype, ()))
         self.add(value, abs(number))
         return value
+
+    def counter(self) -> None:
+        """The index along an axis, seen through a view, times a value."""
+        x = self.pick()
+        shape = [self.dim() for _ in range(self.draw(st.integers(1, 2)))]
+        axis = self.draw(st.integers(0, len(shape) - 1))
+        counted = self.b.emit("iota", type=x.tensor.with_shape(shape), axis=axis)
+        match self.draw(st.sampled_from(["as it is", "turned", "column"])):
+            case "turned":
+                counted = self.b.emit("transpose", counted)
+            case "column":
+                counted = self.b.emit("unsqueeze", counted, dim=-1)
+        self.add(counted, 3.0)
+        self.exact.add(counted)
+        try:
+            broadcast_shape([x.tensor.shape, counted.tensor.shape])
+        except TypeRuleError:
+            return
+        if self.largest[x] * 3 <= LARGEST:
+            self.add(self.b.binary("mul", x, counted), self.largest[x] * 3)
 
     def cast(self) -> None:
         x = self.pick()
@@ -250,10 +273,11 @@ class _Program:
     def argmax(self) -> None:
         """A row that another row's largest element chooses."""
         x, table = self.pick(), self.pick()
-        if self.whole and x.tensor.rank and table.tensor.rank:
-            if self.shape(x)[-1] <= self.shape(table)[0]:
-                ids = self.b.emit("argmax", x, dim=-1, keepdim=False)
-                self.add(self.b.emit("gather", table, ids), self.largest[table])
+        if not (self.whole and x.tensor.rank and table.tensor.rank):
+            return
+        if self.shape(x)[-1] <= self.shape(table)[0]:
+            ids = self.b.emit("argmax", x, dim=-1, keepdim=False)
+            self.add(self.b.emit("gather", table, ids), self.largest[table])
 
     def concat(self) -> None:
         x = self.pick()
@@ -277,10 +301,11 @@ class _Program:
         self.add(self.b.emit("where", mask, a, zero), 3.0)
 
 
-_STEPS = (
-    "unary unary binary binary binary binary cast reshape reshape permute broadcast slice matmul"
-    " matmul reduce reduce rows rows gather argmax concat where"
-).split()
+_STEPS = [
+    "unary", "unary", "binary", "binary", "binary", "binary", "cast", "counter", "reshape",
+    "reshape", "permute", "broadcast", "slice", "matmul", "matmul", "reduce", "reduce", "rows",
+    "rows", "gather", "argmax", "concat", "where",
+]  # fmt: skip
 
 
 @st.composite

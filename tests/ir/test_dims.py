@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from tlc.ir.dims import Dim, parse_dim, product, truncated
 
 SYMBOLS = ("N", "M", "K", "D_in", "?0", "längd")

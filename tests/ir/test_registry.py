@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.ir import interp
 from tlc.ir.builder import Builder
@@ -17,12 +18,18 @@ from tlc.ir.printer import show_attr
 from tlc.ir.types import FLOATS, TensorType
 
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
-IN_THE_INTERPRETER = {"yield", "fused", "once", "check", "weight", "print", "save", "save_model"}
+IN_THE_INTERPRETER = set([
+    "yield", "fused", "once", "if", "loop", "read", "check", "weight", "print", "save",
+    "save_model",
+])  # fmt: skip
 
 WITHOUT_SAMPLES = {
     "yield": "ends a block",
     "fused": "has a region; test_passes.py runs thousands",
     "once": "has a region; test_passes.py runs it",
+    "if": "has regions",
+    "loop": "has a region",
+    "read": "gives no tensor but a size",
     "check": "has no result; test_lower.py sees it hold and fail",
     "weight": "reads a file; test_lower.py gives it one",
     "print": "has no result",
@@ -32,7 +39,10 @@ WITHOUT_SAMPLES = {
     "or": "works on masks, and samples are numbers; see the test below",
     "not": "works on masks, and samples are numbers; see the test below",
 }
-KINDS = set("tensor tensors axis axes shape dim int float bool str dtype attr".split())
+KINDS = set([
+    "tensor", "tensors", "axis", "axes", "shape", "dim", "int", "float", "bool", "str", "dtype",
+    "attr",
+])  # fmt: skip
 KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise"}
 
 each_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
@@ -129,7 +139,8 @@ def numbers(type: TensorType, sample: Sample, seed: int) -> np.ndarray[Any, Any]
         return random.integers(int(sample.low), int(sample.high) + 1, shape).astype(np.int32)
     if type.dtype == "bool":
         return random.integers(0, 2, shape).astype(bool)
-    return random.uniform(sample.low, sample.high, shape).astype(interp.NUMPY_DTYPES[type.dtype])
+    dtype = interp.NUMPY_DTYPES[type.dtype]
+    return np.asarray(random.uniform(sample.low, sample.high, shape)).astype(dtype)
 
 
 def called(op: OpDef, sample: Sample) -> Func:
@@ -221,7 +232,7 @@ def test_functions_of_positive_numbers_compute_their_formula(name: str, formula:
 
 def pairwise(name: str, a: list[Any], b: list[Any], dtype: str = "f32") -> list[Any]:
     type = TensorType(dtype, ()).with_shape((len(a),))
-    arrays = [np.array(x, interp.NUMPY_DTYPES[dtype]) for x in (a, b)]
+    arrays = [np.asarray(x).astype(interp.NUMPY_DTYPES[dtype]) for x in (a, b)]
     (found,) = interp.run(called(OPS[name], Sample((type, type), {})), arrays)
     return list(found.tolist())
 

@@ -1,0 +1,206 @@
+"""The steps of an entry to something that runs: launches in batches, control flow and output.
+
+A step runs with the sizes of its call; loops and branches add their own numbers to them, as symbols
+that begin with `$`. Launches that follow one another are one batch. A batch whose launches depend
+on such symbols is prepared again for each of their values, and kept.
+"""
+
+from __future__ import annotations
+
+from tlc.runtime.errors import RunError
+from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from tlc.runtime.devices import Batch
+    from tlc.runtime.program import Bound
+
+    class Step(Protocol):
+        """Something that runs in its turn."""
+
+        def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None: ...
+
+
+KEPT_BATCHES = 256  # of one place in a loop
+MOST_PASSES = 1 << 31  # a loop that goes on longer has gone wrong
+
+
+def prepared(bound: Bound, steps: list[list[Any]]) -> list[Step]:
+    """Steps as a manifest lists them, ready to run."""
+    made: list[Step] = []
+    launches: list[list[Any]] = []
+    for step in [*steps, None]:
+        if step is not None and step[0] == "launch":
+            launches.append(step)
+            continue
+        if launches:
+            made.append(Launches(bound, launches))
+            launches = []
+        if step is not None:
+            make: Any = _STEPS.get(step[0], HostStep)
+            made.append(make(bound, step))
+    return made
+
+
+def check(left: Any, right: Any, text: str, place: str, sizes: dict[str, int]) -> None:
+    """Raises RunError E0505 unless two formulas are equal."""
+    a, b = evaluate(left, sizes), evaluate(right, sizes)
+    if a != b:
+        raise RunError("E0505", f"{place}: {text}: {a} and {b} differ")
+
+
+class Launches:
+    """Launches in a row."""
+
+    __slots__ = ("_batches", "_launches", "_symbols")
+
+    def __init__(self, bound: Bound, launches: list[list[Any]]) -> None:
+        self._launches = launches
+        formulas = [
+            choice for step in launches for choices in step[1].values() for choice in choices
+        ]
+        self._symbols = sorted(symbols(formulas))
+        self._batches: dict[tuple[int, ...], Batch] = {}
+        if not self._symbols:
+            self._batches[()] = bound.batch(launches, bound.sizes)
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        key = tuple(sizes[name] for name in self._symbols)
+        batch = self._batches.get(key)
+        if batch is None:
+            if len(self._batches) >= KEPT_BATCHES:
+                self._batches.clear()
+            batch = self._batches[key] = bound.batch(self._launches, sizes)
+        bound.device.run(batch)
+
+
+class Loop:
+    """A region again and again while its condition holds."""
+
+    __slots__ = ("_condition", "_ints", "_steps")
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        self._condition, self._ints = step[1], step[2]
+        self._steps = prepared(bound, step[3])
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        sizes.update({i: evaluate(first, sizes) for i, first, _, _ in self._ints})
+        for _ in range(MOST_PASSES):
+            if not evaluate(self._condition, sizes):
+                break
+            for step in self._steps:
+                step.run(bound, sizes, host)
+            sizes.update({i: evaluate(after, sizes) for i, _, after, _ in self._ints})
+        sizes.update({after: sizes[i] for i, _, _, after in self._ints})
+
+
+class If:
+    """One of two regions."""
+
+    __slots__ = ("_branches", "_condition", "_ints")
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        self._condition, self._ints = step[1], step[2]
+        self._branches = [prepared(bound, steps) for steps in step[3:]]
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        taken = 0 if evaluate(self._condition, sizes) else 1
+        for step in self._branches[taken]:
+            step.run(bound, sizes, host)
+        sizes.update({i[0]: evaluate(i[1 + taken], sizes) for i in self._ints})
+
+
+class Read:
+    """One element of a tensor brought to the host."""
+
+    __slots__ = ("_buffer", "_nbytes", "_symbol")
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        _, self._symbol, memory, dtype = step
+        self._buffer, self._nbytes = bound.buffer(memory), DTYPE_BYTES[dtype]
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        data = bound.device.read(self._buffer, self._nbytes)
+        sizes[self._symbol] = int.from_bytes(data, "little", signed=self._nbytes > 1)
+
+
+class Check:
+    """Two numbers that have to be equal here."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        self._parts = step[1:]
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        left, right, text, place = self._parts
+        check(left, right, text, place, sizes)
+
+
+class HostStep:
+    """Printing and saving; a flag that a kernel raised before is an error first."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        self._step = step
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        bound.check_flags()
+        host.step(self._step, bound, sizes)
+
+
+_STEPS = {"loop": Loop, "if": If, "read": Read, "check": Check}
+
+
+class Host:
+    """What the host does between launches: printing and saving."""
+
+    __slots__ = ("_full", "_write")
+
+    def __init__(self, write: Callable[[str], object], full: bool = False) -> None:
+        self._write, self._full = write, full
+
+    def step(self, step: list[Any], bound: Bound, sizes: dict[str, int]) -> None:
+        """A `print`, `save` or `save_model` step."""
+        match step[0]:
+            case "print":
+                values = [self._shown(bound, sizes, *value) for value in step[2]]
+                self._write("".join(_part(p, sizes, values) for p in step[1]) + "\n")
+            case "save":
+                from tlc.runtime.save import save_tensors
+
+                _, memory, dtype, shape, path, name = step
+                found = _tensor(bound, sizes, memory, dtype, shape)
+                save_tensors(path, {name: (dtype, *found)}, {})
+            case "save_model":
+                from tlc.runtime.save import save_model_file
+
+                save_model_file(bound.weights.models.file(step[1]), step[2], step[3])
+
+    def _shown(
+        self, bound: Bound, sizes: dict[str, int], memory: str, dtype: str, shape: list[Any]
+    ) -> str:
+        from tlc.runtime.text import format_tensor
+
+        dims, data = _tensor(bound, sizes, memory, dtype, shape)
+        return format_tensor(data, dtype, dims, self._full)
+
+
+def _part(part: Any, sizes: dict[str, int], values: list[str]) -> str:
+    """A piece of a printed line: text, a size, or a value that was written out."""
+    if isinstance(part, str):
+        return part
+    return str(evaluate(part[1], sizes)) if part[0] == "dim" else values[part[1]]
+
+
+def _tensor(
+    bound: Bound, sizes: dict[str, int], memory: str, dtype: str, shape: list[Any]
+) -> tuple[tuple[int, ...], memoryview]:
+    """The shape and the bytes of a tensor."""
+    dims = tuple(size(f, sizes) for f in shape)
+    data = bound.device.read(bound.buffer(memory), numel(dims, {}) * DTYPE_BYTES[dtype])
+    return dims, data

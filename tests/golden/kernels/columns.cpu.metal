@@ -1,0 +1,48 @@
+struct columns_Dims {
+    uint d0;  // 64*T
+    uint d1;  // T
+};
+
+// a.tl:5 matmul
+kernel void columns(
+    device const half* in0 [[buffer(0)]],
+    device const half* in1 [[buffer(1)]],
+    device half* out [[buffer(2)]],
+    constant columns_Dims& dims [[buffer(3)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint groups [[threadgroups_per_grid]])
+{
+    const uint m0 = 0u;
+    const uint height = 1u;
+    float sums[1 * 64];
+    for (uint work = group; work < 2u; work += groups) {
+        const uint n0 = 0u;
+        const uint b = work;
+        const uint width = min(64u, 64u - n0);
+        for (uint i = 0u; i < 64u; i += 8u) st8(sums + i, splat8(0.0f));
+
+        for (uint k0 = 0u; k0 < dims.d1; k0 += 4u) {
+            const uint count = min(4u, dims.d1 - k0);
+            for (uint m = 0u; m < height; ++m) {
+                float x[4];
+                for (uint s = 0u; s < count; ++s) {
+                    const uint k = k0 + s;
+                    x[s] = float(in0[b * dims.d1 + m * dims.d1 + k]);
+                }
+                tlc_add4(in1 + b * dims.d0 + n0 + k0 * 64u, 64u, count, width, x, sums + m * 64u);
+            }
+        }
+
+        // what follows the product
+        for (uint i = 0u; i < height; ++i) {
+            const uint m = m0 + i;
+            device half* out_row = out + b * 64u + m * 64u;
+            uint j = 0u;
+            for (; j + 8u <= width; j += 8u) {
+                const uint n = n0 + j;
+                const f8 v0 = ld8(sums + i * 64u + j);
+                st8(out_row + n, v0);
+            }
+        }
+    }
+}

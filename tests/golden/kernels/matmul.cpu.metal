@@ -1,0 +1,178 @@
+struct matmul_matvec_Dims {
+    uint d0;  // N
+};
+
+// a.tl:4 linear + relu
+kernel void matmul_matvec(
+    device const half* in0 [[buffer(0)]],
+    device const uchar* in1 [[buffer(1)]],
+    device const half* in2 [[buffer(2)]],
+    device half* out [[buffer(3)]],
+    constant matmul_matvec_Dims& dims [[buffer(4)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint groups [[threadgroups_per_grid]])
+{
+    const uint m0 = 0u;
+    const uint height = dims.d0;
+    float left[4 * 512];
+    float sums[4 * 72];
+    for (uint work = group; work < 2u; work += groups) {
+        const uint n0 = work * 72u;
+        const uint width = min(72u, 130u - n0);
+        for (uint i = 0u; i < 288u; i += 8u) st8(sums + i, splat8(0.0f));
+
+        for (uint k0 = 0u; k0 < 512u; k0 += 512u) {
+            const uint depth = min(512u, 512u - k0);
+            for (uint m = 0u; m < height; ++m) {
+                device const half* x0_row = in0 + m * 512u + k0;
+                uint k = 0u;
+                for (; k + 8u <= depth; k += 8u) st8(left + m * 512u + k, ld8(x0_row + k));
+                if (k < depth) {
+                    const uint real = depth - k;
+                    st8(left + m * 512u + k, ld8n(x0_row + k, real));
+                }
+            }
+            for (uint j = 0u; j < width; j += 4u) {
+                const uint n = n0 + j;
+                const uint count = min(4u, width - j);
+                uint m = 0u;
+                for (; m + 2u <= height; m += 2u) {
+                    tlc_dots4x2_q4_0(in1, n * 512u + k0, 512u, count, depth,
+                        left + m * 512u, left + (m + 1u) * 512u,
+                        sums + m * 72u + j, sums + (m + 1u) * 72u + j);
+                }
+                if (m < height) {
+                    tlc_dots4_q4_0(in1, n * 512u + k0, 512u, count, depth,
+                        left + m * 512u, sums + m * 72u + j);
+                }
+            }
+        }
+
+        // what follows the product
+        for (uint i = 0u; i < height; ++i) {
+            const uint m = m0 + i;
+            device half* out_row = out + m * 130u;
+            uint j = 0u;
+            for (; j + 8u <= width; j += 8u) {
+                const uint n = n0 + j;
+                const f8 v1 = ld8(sums + i * 72u + j);
+                const f8 v2 = ld8(in2 + n);
+                const f8 v3 = v1 + v2;
+                const f8 v4 = max8(v3, splat8(0.0f));
+                st8(out_row + n, v4);
+            }
+            if (j < width) {
+                const uint n = n0 + j;
+                const uint real = width - j;
+                const f8 v1 = ld8(sums + i * 72u + j);
+                const f8 v2 = ld8n(in2 + n, real);
+                const f8 v3 = v1 + v2;
+                const f8 v4 = max8(v3, splat8(0.0f));
+                st8n(out_row + n, v4, real);
+            }
+        }
+    }
+}
+
+struct matmul_Dims {
+    uint d0;  // (N+95//96)
+    uint d1;  // 2*(N+95//96)
+    uint d2;  // N
+};
+
+// a.tl:4 linear + relu
+kernel void matmul(
+    device const half* in0 [[buffer(0)]],
+    device const uchar* in1 [[buffer(1)]],
+    device const half* in2 [[buffer(2)]],
+    device half* out [[buffer(3)]],
+    constant matmul_Dims& dims [[buffer(4)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint groups [[threadgroups_per_grid]])
+{
+    float left[96 * 256];
+    float panel[256 * 16];
+    float sums[96 * 80];
+    for (uint tile = group; tile < dims.d1; tile += groups) {
+        const uint m0 = tile % dims.d0 * 96u;
+        const uint n0 = tile / dims.d0 * 80u;
+        const uint height = min(96u, dims.d2 - m0);
+        const uint width = min(80u, 130u - n0);
+        const uint padded = (height + 5u) / 6u * 6u;
+        for (uint i = 0u; i < padded * 80u; i += 8u) st8(sums + i, splat8(0.0f));
+
+        for (uint k0 = 0u; k0 < 512u; k0 += 256u) {
+            const uint depth = min(256u, 512u - k0);
+            // the rows of the left operand
+            for (uint i = 0u; i < height; ++i) {
+                const uint m = m0 + i;
+                device const half* x0_row = in0 + m * 512u + k0;
+                uint k = 0u;
+                for (; k + 8u <= depth; k += 8u) st8(left + i * 256u + k, ld8(x0_row + k));
+                if (k < depth) {
+                    const uint real = depth - k;
+                    st8(left + i * 256u + k, ld8n(x0_row + k, real));
+                }
+            }
+            for (uint i = height * 256u; i < padded * 256u; i += 8u) {
+                st8(left + i, splat8(0.0f));
+            }
+
+            for (uint j = 0u; j < width; j += 16u) {
+                // 16 columns of the right operand, a row of the panel for each k
+                for (uint h = 0u; h < 16u; h += 8u) {
+                    for (uint k = 0u; k < depth; k += 8u) {
+                        f8 block[8];
+                        if (j + h + 8u <= width && k + 8u <= depth) {
+                            #pragma clang loop unroll(full)
+                            for (uint c = 0u; c < 8u; ++c) {
+                                const uint n = n0 + j + h + c;
+                                const uint v0_row = n * 512u + k0;
+                                block[c] = ld8_q4_0(in1, v0_row + k);
+                            }
+                        } else {
+                            const uint real = min(8u, depth - k);
+                            for (uint c = 0u; c < 8u; ++c) {
+                                block[c] = splat8(0.0f);
+                                if (j + h + c >= width) continue;
+                                const uint n = n0 + j + h + c;
+                                const uint v0_row = n * 512u + k0;
+                                block[c] = ld8_q4_0(in1, v0_row + k);
+                            }
+                        }
+                        transpose8(block);
+                        for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * 16u + h, block[c]);
+                    }
+                }
+                for (uint i = 0u; i < padded; i += 6u) {
+                    tlc_multiply_6x16(left + i * 256u, 256u, panel, depth,
+                                      sums + i * 80u + j, 80u);
+                }
+            }
+        }
+
+        // what follows the product
+        for (uint i = 0u; i < height; ++i) {
+            const uint m = m0 + i;
+            device half* out_row = out + m * 130u;
+            uint j = 0u;
+            for (; j + 8u <= width; j += 8u) {
+                const uint n = n0 + j;
+                const f8 v1 = ld8(sums + i * 80u + j);
+                const f8 v2 = ld8(in2 + n);
+                const f8 v3 = v1 + v2;
+                const f8 v4 = max8(v3, splat8(0.0f));
+                st8(out_row + n, v4);
+            }
+            if (j < width) {
+                const uint n = n0 + j;
+                const uint real = width - j;
+                const f8 v1 = ld8(sums + i * 80u + j);
+                const f8 v2 = ld8n(in2 + n, real);
+                const f8 v3 = v1 + v2;
+                const f8 v4 = max8(v3, splat8(0.0f));
+                st8n(out_row + n, v4, real);
+            }
+        }
+    }
+}
