@@ -65,6 +65,10 @@ class Plan:
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+# a name, or several weights and the formula that says which one it is
+Memory = str | list[Any]
+
+
 def plan(module: Module, profiles: Sequence[Profile], operations: dict[str, int]) -> Plan:
     """The plan of a fused module; `operations` counts each entry's work before fusion."""
     made = Plan([ProfilePlan(p) for p in profiles])
@@ -120,7 +124,7 @@ class _Entry:
 
     def __init__(self, made: Plan, func: Func) -> None:
         self.made, self.func = made, func
-        self.names: dict[Value, str] = {}
+        self.names: dict[Value, Memory] = {}
         self.slots: list[list[Dim]] = []
         self.free: list[int] = []
         self.kept: list[Dim] = []
@@ -162,7 +166,10 @@ class _Entry:
             case "constant":
                 self.names[op.result] = self.constant(op)
             case "weight":
-                self.names[op.result] = self.weight(op)
+                self.names[op.result] = self.weight(op, op.attrs["tensor"])
+            case "weight_of":
+                names = [self.weight(op, name) for name in op.attrs["tensors"]]
+                self.names[op.result] = [names, formula(op.attrs["index"])]
             case "reshape":
                 self.names[op.result] = self.names[op.operands[0]]
             case "fused":
@@ -197,7 +204,7 @@ class _Entry:
         source = f"{place(op)} {describe(op)}"
         return self._launch(op, [self.names[v] for v in (*op.operands, op.result)], source)
 
-    def _launch(self, op: Op, buffers: list[str], source: str) -> list[Any]:
+    def _launch(self, op: Op, buffers: list[Memory], source: str) -> list[Any]:
         variants: dict[str, list[Any]] = {}
         flagged = False
         for mine in self.made.profiles:
@@ -215,7 +222,7 @@ class _Entry:
             self.flags.append(f"{place(op)}: an index is beyond the rows of its table")
         return ["launch", variants, buffers]
 
-    def copy(self, source: str, target: str, type: TensorType, like: Op) -> None:
+    def copy(self, source: Memory, target: Memory, type: TensorType, like: Op) -> None:
         """A launch that copies a tensor, unless it is there already."""
         if source != target:
             argument = Value(type)
@@ -342,7 +349,7 @@ class _Entry:
 
     def release(self, value: Value) -> None:
         name = self.names.get(value, "")
-        if name.startswith("s") and int(name[1:]) not in self.free:
+        if name[:1] == "s" and int(name[1:]) not in self.free:
             self.free.append(int(name[1:]))
 
     def constant(self, op: Op) -> str:
@@ -357,11 +364,11 @@ class _Entry:
         made.constants += data
         return f"c{len(made.constant_places) - 1}"
 
-    def weight(self, op: Op) -> str:
+    def weight(self, op: Op, tensor: str) -> str:
         a = op.attrs
         record = {
             "model": a["model"],
-            "tensor": a["tensor"],
+            "tensor": tensor,
             "encoding": a["encoding"],
             "stored": a["stored"],
             "shape": [int(d) for d in op.result.tensor.shape],

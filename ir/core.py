@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tlc.frontend.source import Span
+from tlc.ir.dims import Dim
 from tlc.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
@@ -144,3 +145,13 @@ def replace_operands(block: Block, replaced: dict[Value, Value]) -> None:
     for outer in block.ops:
         for op in outer.walk():
             op.operands = [final(v) for v in op.operands]
+
+
+def symbols_of(part: object) -> set[str]:
+    """The symbols in a type or an attribute."""
+    match part:
+        case Dim():
+            return set(part.symbols())
+        case TensorType(shape=parts) | tuple(parts):
+            return {name for inner in parts for name in symbols_of(inner)}
+    return set()

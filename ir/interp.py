@@ -107,6 +107,9 @@ class _Frame:
                 return []
             case "weight":
                 return [self.host.weight(attrs["model"], attrs["tensor"], attrs["type"].dtype)]
+            case "weight_of":
+                name = attrs["tensors"][attrs["index"]]
+                return [self.host.weight(attrs["model"], name, attrs["type"].dtype)]
         if op.defn.effect == "io":
             self.host.io(op, values, attrs)
             return []

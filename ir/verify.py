@@ -7,8 +7,7 @@ from collections import Counter
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
-from tlc.ir.core import Block, Func, Module, Op, Value
-from tlc.ir.dims import Dim
+from tlc.ir.core import Block, Func, Module, Op, Value, symbols_of
 from tlc.ir.opdef import OpDef
 from tlc.ir.printer import print_module
 from tlc.ir.types import TensorType, Type
@@ -28,6 +27,7 @@ FUSED_OPS = frozenset(
         "save",
         "save_model",
         "weight",
+        "weight_of",
         "yield",
     )
 )
@@ -78,7 +78,7 @@ def _func(func: Func, stage: str) -> None:
     known: set[str] = set()
     for value in func.params:
         _need(isinstance(value.type, TensorType), "a parameter is no tensor")
-        known |= _symbols(value.type)
+        known |= symbols_of(value.type)
     _block(func.body, stage, _Place(frozenset(known), kernel=False))
 
 
@@ -131,14 +131,14 @@ def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
     ints = op.attrs["ints"]
     inside = frozenset(i[0] for i in ints) if op.name == "loop" else frozenset()
     before = [i[1] for i in ints] if op.name == "loop" else []
-    _need(_symbols(tuple(before)) <= place.symbols, f"{op.name} begins with an unknown symbol")
+    _need(symbols_of(tuple(before)) <= place.symbols, f"{op.name} begins with an unknown symbol")
     around = place.symbols | inside
     condition = op.attrs["condition"]
     _need(condition.symbols() <= around, f"the condition of {op.name} has an unknown symbol")
     for at, region in enumerate(op.regions):
         ends = _block(region, stage, _Place(around, False, place.values))
         steps = [i[2] if op.name == "loop" else i[1 + at] for i in ints]
-        _need(_symbols(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
+        _need(symbols_of(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
         _region(op, region)
     return frozenset(i[3] if op.name == "loop" else i[0] for i in ints)
 
@@ -189,17 +189,7 @@ def _list(types: tuple[Type, ...]) -> str:
 def _op_symbols(op: Op) -> set[str]:
     found: set[str] = set()
     for value in op.results:
-        found |= _symbols(value.type)
+        found |= symbols_of(value.type)
     for attr in op.attrs.values():
-        found |= _symbols(attr)
+        found |= symbols_of(attr)
     return found
-
-
-def _symbols(value: object) -> set[str]:
-    """The symbols in a type or an attribute."""
-    match value:
-        case Dim():
-            return set(value.symbols())
-        case TensorType(shape=parts) | tuple(parts):
-            return {name for part in parts for name in _symbols(part)}
-    return set()

@@ -14,7 +14,9 @@
 
 Sizes are formulas over symbols (`evaluate`). Memory is named by a letter and a number: `p`
 parameter, `w` weight, `c` constant, `s` slot of the arena, `k` kept result of `once`, `f` flag that
-a kernel raises. A step is a list that begins with its kind:
+a kernel raises; `[["w0", "w1"], formula]` is one of several weights.
+
+A step is a list that begins with its kind:
 
     launch      {profile: variants}, buffers; a variant is [guard or null, kernel, groups, dims]
     loop        condition, ints [[inside, first, next, after]], steps
@@ -147,6 +149,18 @@ def _memory(value: object) -> bool:
     return isinstance(value, str) and value[:1] in tuple("pwcskf") and value[1:].isdecimal()
 
 
+def _one_memory(value: object) -> bool:
+    """Memory, or one of several weights and the formula that says which."""
+    if not isinstance(value, list):
+        return _memory(value)
+    return (
+        len(value) == 2
+        and isinstance(value[0], list)
+        and all(map(_memory, value[0]))
+        and _formula(value[1])
+    )
+
+
 def _part(value: object) -> bool:
     """A piece of a printed line."""
     if not isinstance(value, list):
@@ -167,7 +181,7 @@ def _guard(value: object) -> bool:
 _SHAPE = [_formula]
 _VARIANT = Pair((_guard, _count, _formula, [_formula]))
 _STEPS = {
-    "launch": Pair((_text, {"": [_VARIANT]}, [_memory])),
+    "launch": Pair((_text, {"": [_VARIANT]}, [_one_memory])),
     "loop": Pair(
         (_text, _formula, [Pair((_text, _formula, _formula, _text))], [lambda step: _step(step)])
     ),
@@ -182,8 +196,8 @@ _STEPS = {
     ),
     "read": Pair((_text, _text, _memory, _dtype)),
     "check": Pair((_text, _formula, _formula, _text, _text)),
-    "print": Pair((_text, [_part], [Pair((_memory, _dtype, _SHAPE))])),
-    "save": Pair((_text, _memory, _dtype, _SHAPE, _text, _text)),
+    "print": Pair((_text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
+    "save": Pair((_text, _one_memory, _dtype, _SHAPE, _text, _text)),
     "save_model": Pair((_text, _count, _text, lambda value: isinstance(value, bool))),
 }
 _ENTRY = {

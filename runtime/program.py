@@ -195,8 +195,15 @@ class Entry:
             if any(self.program.device.read(flag, 4)):
                 raise RunError("E0505", text)
 
-    def buffer(self, name: str, memory: dict[str, list[Buffer]]) -> Buffer:
+    def buffer(
+        self, name: str | list[Any], memory: dict[str, list[Buffer]], sizes: dict[str, int]
+    ) -> Buffer:
         """The memory that a manifest calls `p0`, `w3`, ... Raises RunError E0501."""
+        if isinstance(name, list):
+            names, at = name[0], evaluate(name[1], sizes)
+            if not 0 <= at < len(names):
+                raise RunError("E0505", f"there is no weight {at} among {len(names)}")
+            name = names[at]
         kind, at = name[0], int(name[1:])
         if kind == "w":
             return self.program.weights.buffer(at)
@@ -215,7 +222,7 @@ class Entry:
         """A launch for these sizes: the first variant whose guard holds."""
         for guard, kernel, groups, dims in step[1][self.program.device.profile]:
             if guard is None or evaluate(guard[0], sizes) <= guard[1]:
-                buffers = [self.buffer(name, memory) for name in step[2]]
+                buffers = [self.buffer(name, memory, sizes) for name in step[2]]
                 words = b"".join(word(d, sizes) for d in dims)
                 return Launch(
                     self.program.kernel(kernel), buffers, size(groups, sizes), words or None
@@ -243,7 +250,7 @@ class Bound:
         self._steps = prepared(self, record["steps"])
         self.results = [
             (
-                entry.buffer(r["buffer"], self.memory),
+                entry.buffer(r["buffer"], self.memory, sizes),
                 r["dtype"],
                 tuple(size(f, sizes) for f in r["shape"]),
             )
@@ -263,8 +270,8 @@ class Bound:
         made = [self._entry.launch(step, sizes, self.memory) for step in launches]
         return self._entry.program.batch([launch for launch in made if launch.groups])
 
-    def buffer(self, name: str) -> Buffer:
-        return self._entry.buffer(name, self.memory)
+    def buffer(self, name: str | list[Any], sizes: dict[str, int]) -> Buffer:
+        return self._entry.buffer(name, self.memory, sizes)
 
     def run(self, host: Host) -> None:
         """All steps in order; inputs are written before, results are read after.

@@ -59,9 +59,8 @@ class Launches:
 
     def __init__(self, bound: Bound, launches: list[list[Any]]) -> None:
         self._launches = launches
-        formulas = [
-            choice for step in launches for choices in step[1].values() for choice in choices
-        ]
+        # memory names are among what is looked through: none of them looks like a symbol
+        formulas = [part for step in launches for part in (*step[1].values(), step[2])]
         self._symbols = sorted(symbols(formulas))
         self._batches: dict[tuple[int, ...], Batch] = {}
         if not self._symbols:
@@ -120,7 +119,7 @@ class Read:
 
     def __init__(self, bound: Bound, step: list[Any]) -> None:
         _, self._symbol, memory, dtype = step
-        self._buffer, self._nbytes = bound.buffer(memory), DTYPE_BYTES[dtype]
+        self._buffer, self._nbytes = bound.buffer(memory, {}), DTYPE_BYTES[dtype]
 
     def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
         data = bound.device.read(self._buffer, self._nbytes)
@@ -202,5 +201,5 @@ def _tensor(
 ) -> tuple[tuple[int, ...], memoryview]:
     """The shape and the bytes of a tensor."""
     dims = tuple(size(f, sizes) for f in shape)
-    data = bound.device.read(bound.buffer(memory), numel(dims, {}) * DTYPE_BYTES[dtype])
+    data = bound.device.read(bound.buffer(memory, sizes), numel(dims, {}) * DTYPE_BYTES[dtype])
     return dims, data

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tlc.frontend import ast
 from tlc.ir.core import Value
-from tlc.ir.lower import indexing
+from tlc.ir.lower import models
 from tlc.ir.lower.builtins import need_tensor, special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
@@ -40,7 +40,7 @@ for _name, _dtype in (("load_model", "f16"), ("load_model_f16", "f16"), ("load_m
 @special("get_tensor", "model: any, name: any")
 def _get_tensor(cx: Context, node: ast.Call, model: Argument, name: Argument) -> Value:
     wanted = _need_text(cx, name, "a tensor's name")
-    return indexing.tensor(cx, _need_model(cx, model), wanted, name.span)
+    return models.tensor(cx, _need_model(cx, model), wanted, name.span)
 
 
 @special("save_model", "model: any, path: any, dequantize: bool = false")

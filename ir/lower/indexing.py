@@ -7,17 +7,13 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
+from tlc.ir.lower import expressions, models
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Metadata, Model, ModelPath, Pieces, Range, describe, whole
 from tlc.ir.opdef import TypeRuleError
-from tlc.ir.types import PACKED, TensorType
 
 _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
 _MODEL_MEMBERS = ("metadata", "get_tensor", "predict")
-
-# how files store numbers that can be computed with; everything else is refused when it is touched
-_REFUSED = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f8", "c64", "type_")
 
 
 def shape(value: Value) -> list[Lowered]:
@@ -50,16 +46,16 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
         case Model() if name == "metadata":
             return Metadata(value)
         case Model():
-            return _inside(cx, value, name, node.name_span)
-        case ModelPath(model=model, name=path):
-            return _inside(cx, model, f"{path}.{name}", node.name_span)
+            return models.inside(cx, ModelPath(value, (name,)), node.name_span)
+        case ModelPath():
+            return models.inside(cx, value.member(name), node.name_span)
         case Metadata(model=model):
             match name:
                 case "format":
                     return model.header.format
                 case "quantization":
                     return model.header.quantization
-            return metadata(cx, model, name, node.span)
+            return models.metadata(cx, model, name, node.span)
         case _:
             known = ()
     cx.fail(
@@ -68,71 +64,6 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
         node.name_span,
         hint=did_you_mean(name, known),
     )
-
-
-# ---- models --------------------------------------------------------------------------------------
-
-
-def _inside(cx: Context, model: Model, name: str, span: Span) -> Lowered:
-    """A tensor, when the dotted name is one; a longer name's beginning, when there is one."""
-    if name in model.header.tensors:
-        return tensor(cx, model, name, span)
-    if any(known.startswith(name + ".") for known in model.header.tensors):
-        return ModelPath(model, name)
-    return tensor(cx, model, name, span)
-
-
-def tensor(cx: Context, model: Model, name: str, span: Span) -> Value:
-    """The weight of that name. Reports an unknown name and a type that is not computed with."""
-    entry = model.header.tensors.get(name)
-    if entry is None:
-        hint = did_you_mean(name, model.header.tensors)
-        if not hint:
-            some = sorted(model.header.tensors)[:3]
-            hint = f"it has {len(model.header.tensors)} tensors" + (
-                f", such as {', '.join(some)}" if some else ""
-            )
-        cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
-    if entry.encoding.startswith(_REFUSED):
-        cx.fail(
-            "E0603",
-            f"tensor `{name}` of {model.path} is stored as {entry.encoding}",
-            span,
-            hint="tensors that are computed with are floating point; the others can stay unused",
-        )
-    type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
-    encoding = entry.encoding
-    packed = encoding in PACKED and model.dtype == "f16"
-    if not packed and "_" in encoding:
-        cx.warn(
-            "W0002",
-            f"tensor `{name}` is stored as {encoding} and takes {type.nbytes} bytes once loaded",
-            span,
-            f"kernels read {', '.join(PACKED)} packed, into float16",
-        )
-    return cx.emit(
-        "weight",
-        model=model.index,
-        tensor=name,
-        encoding=encoding,
-        stored=encoding if packed else model.dtype,
-        type=type,
-        span=span,
-    )
-
-
-def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
-    """A metadata entry as a value of the program."""
-    table = model.header.metadata
-    if key not in table:
-        cx.fail(
-            "E0204",
-            f"{model.path} has no metadata `{key}`",
-            span,
-            hint=did_you_mean(key, table),
-        )
-    value = table[key]
-    return list(value) if not isinstance(value, bool | int | float | str) else value
 
 
 # ---- indices -------------------------------------------------------------------------------------
@@ -147,13 +78,14 @@ def index(cx: Context, node: ast.Index) -> Lowered:
         case Metadata(model=model):
             key = expressions.expression(cx, node.items[0])
             if isinstance(key, str) and len(node.items) == 1:
-                return metadata(cx, model, key, node.span)
+                return models.metadata(cx, model, key, node.span)
             cx.fail("E0302", "metadata is indexed by a string", node.items[0].span)
-        case ModelPath(model=model, name=name):
+        case ModelPath():
             at = whole(expressions.expression(cx, node.items[0]))
-            if isinstance(at, int) and len(node.items) == 1:
-                return _inside(cx, model, f"{name}.{at}", node.span)
-            cx.fail("E0303", "a part of a model is indexed by a whole number", node.items[0].span)
+            if at is None or len(node.items) != 1:
+                text = "a part of a model is indexed by a whole number"
+                cx.fail("E0303", text, node.items[0].span)
+            return models.indexed(cx, value, at, node.span)
         case list() | tuple() | str() if len(node.items) == 1:
             return _list_index(cx, value, node.items[0])
     cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)

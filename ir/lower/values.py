@@ -59,10 +59,18 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelPath:
-    """A dotted name inside a model that is not a tensor's whole name yet: `model.blk[0]`."""
+    """A dotted name inside a model that is not a tensor's whole name yet: `model.blk[0]`.
+
+    Indexed by the counter of a loop it is as many names, of which run time takes number `index`.
+    """
 
     model: Model
-    name: str
+    names: tuple[str, ...]
+    index: Dim | None = None
+
+    def member(self, name: str) -> ModelPath:
+        """The path one step further in."""
+        return ModelPath(self.model, tuple(f"{n}.{name}" for n in self.names), self.index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,13 @@ defop(
     type=lambda model, tensor, encoding, stored, type: (type,),
 )
 
+defop(
+    "weight_of",
+    "One of several weights of equal shape and storage, by a number that only run time knows.",
+    params="model: int, tensors: attr, index: dim, encoding: str, stored: str, type: attr",
+    type=lambda model, tensors, index, encoding, stored, type: (type,),
+)
+
 
 def _none(*types: Type, **attrs: object) -> tuple[Type, ...]:
     return ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.core import Block, Func, Op, Value, symbols_of
 
 
 def cse(func: Func) -> None:
@@ -37,17 +38,43 @@ def _exact(value: Any) -> Any:
 
 
 def dce(func: Func) -> None:
-    """Remove pure operations whose results nothing reads."""
-    _dce(func.body, set())
+    """Remove pure operations whose results nothing reads, and control flow that leads to none."""
+    _dce(func.body, set(), set())
 
 
-def _dce(block: Block, live: set[Value]) -> None:
+def _dce(block: Block, live: set[Value], symbols: set[str]) -> None:
+    """`live` and `symbols` are what is read behind the block; they grow by what it reads."""
     kept: list[Op] = []
     for op in reversed(block.ops):
-        if op.defn.effect == "pure" and op.name != "yield" and not live & set(op.results):
+        unused = (
+            op.name != "yield" and not live & set(op.results) and not symbols & set(_defines(op))
+        )
+        if unused and _removable(op):
             continue
         live.update(op.operands)
+        symbols |= symbols_of(tuple(op.attrs.values()))
+        for value in op.results:
+            symbols |= symbols_of(value.type)
         for region in op.regions:
-            _dce(region, live)
+            _dce(region, live, symbols)
         kept.append(op)
     block.ops = kept[::-1]
+
+
+def _removable(op: Op) -> bool:
+    """Whether an operation does nothing but make its results."""
+    if op.name in ("loop", "if", "read"):
+        return all(_removable(inner) for region in op.regions for inner in region.ops)
+    return op.defn.effect == "pure"
+
+
+def _defines(op: Op) -> Iterable[str]:
+    """The symbols of run-time numbers that stand behind an operation."""
+    match op.name:
+        case "loop":
+            return (i[3] for i in op.attrs["ints"])
+        case "if":
+            return (i[0] for i in op.attrs["ints"])
+        case "read":
+            return (op.attrs["symbol"],)
+    return ()

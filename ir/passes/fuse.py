@@ -172,7 +172,7 @@ def _span(group: Group) -> Any:
 def encoding(value: Value) -> str:
     """How memory holds a stored value: its dtype, or a packed format."""
     owner = value.owner
-    if owner is not None and owner.name == "weight":
+    if owner is not None and owner.name in ("weight", "weight_of"):
         return str(owner.attrs["stored"])
     return value.tensor.dtype
 

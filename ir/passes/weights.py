@@ -11,6 +11,7 @@ from tlc.ir.opdef import OPS
 from tlc.ir.passes.views import Access, access_of, row_major, trace
 from tlc.ir.types import PACKED
 
+WEIGHTS = ("weight", "weight_of")
 Warn = Callable[[Diagnostic], None]
 
 
@@ -30,7 +31,7 @@ def _expand(block: Block, expanded: dict[Op, Value], warn: Warn) -> None:
         for at, operand in enumerate(op.operands if not op.defn.view else ()):
             base, chain = trace(operand)
             weight = base.owner
-            if weight is None or weight.name != "weight" or weight.attrs["stored"] not in PACKED:
+            if weight is None or weight.name not in WEIGHTS or weight.attrs["stored"] not in PACKED:
                 continue
             if not readable_packed(op, at, chain, weight.attrs["stored"]):
                 if weight not in expanded:
@@ -84,7 +85,8 @@ def _rebuilt(block: Block, value: Value, chain: list[Op]) -> Value:
 
 
 def _note(weight: Op, reader: Op) -> Diagnostic:
-    name, size = weight.attrs["tensor"], weight.result.tensor.nbytes
+    name = weight.attrs.get("tensor") or weight.attrs["tensors"][0]
+    size = weight.result.tensor.nbytes
     return Diagnostic(
         "W0002",
         f"tensor `{name}` ({weight.attrs['encoding']}) is expanded to {size} bytes for this use",
@@ -137,7 +139,7 @@ def hoist(func: Func) -> None:
 
 
 def _is_work(op: Op) -> bool:
-    return not op.defn.view and op.name not in ("constant", "weight", "iota")
+    return not op.defn.view and op.name not in ("constant", "iota", *WEIGHTS)
 
 
 def _depends_on_sizes(op: Op) -> bool:

@@ -1,8 +1,10 @@
-"""What holds of every fused operation, whatever was fused: the rules kernels are written by."""
+"""Programs after all passes, and what holds of every fused operation: the rules of kernels."""
 
 from __future__ import annotations
 
+from tests.ir.programs import lowered
 from tlc.ir.core import Func, Op
+from tlc.ir.passes import optimise
 from tlc.ir.passes.groups import is_compute
 
 MOST_OPERANDS = 28  # a kernel has 31 buffers: the result, a status word and sizes take three
@@ -51,3 +53,17 @@ def check_kernels(func: Func) -> None:
 def launches_before(func: Func) -> int:
     """How many launches a function would take if every operation were one."""
     return sum(is_compute(op) for op in func.walk())
+
+
+def optimised(text: str, name: str = "f") -> Func:
+    """An entry of a program after all passes."""
+    module = lowered(text).module
+    optimise(module)
+    func = module.func(name)
+    check_kernels(func)
+    return func
+
+
+def stored_by(func: Func) -> list[str]:
+    """What is in the body beside kernels."""
+    return [op.name for op in func.body.ops if op.name not in ("fused", "yield")]

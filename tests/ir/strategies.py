@@ -216,22 +216,19 @@ class _Program:
         if not x.tensor.rank:
             return
         inner = x.tensor.shape[-1]
+        name, y = "matmul", 3.0
+        weights: tuple[Dim, ...] = (inner, self.dim())
         match self.draw(st.sampled_from(["weight", "linear", "self", "batch"])):
             case "linear":
-                w = self.param(x.tensor.with_shape((self.dim(), inner)))
-                found, y = (lambda: self.b.emit("linear", x, w)), 3.0
+                name, weights = "linear", weights[::-1]
             case "self" if x.tensor.rank > 1:
-                w = self.b.emit("transpose", x)
-                found, y = (lambda: self.b.emit("matmul", x, w)), self.largest[x]
+                weights, y = (), self.largest[x]
             case "batch" if x.tensor.rank == 3:
-                w = self.param(x.tensor.with_shape((x.tensor.shape[0], inner, self.dim())))
-                found, y = (lambda: self.b.emit("matmul", x, w)), 3.0
-            case _:
-                w = self.param(x.tensor.with_shape((inner, self.dim())))
-                found, y = (lambda: self.b.emit("matmul", x, w)), 3.0
-        bound = self.number(inner) * self.largest[x] * y
-        if bound <= LARGEST:
-            self.add(found(), bound)
+                weights = (x.tensor.shape[0], *weights)
+        if self.number(inner) * self.largest[x] * y > LARGEST:
+            return
+        w = self.param(x.tensor.with_shape(weights)) if weights else self.b.emit("transpose", x)
+        self.add(self.b.emit(name, x, w), self.number(inner) * self.largest[x] * y)
 
     def reduce(self) -> None:
         x, name = self.pick(), self.draw(st.sampled_from(["sum", "max", "min"]))

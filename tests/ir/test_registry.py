@@ -18,10 +18,10 @@ from tlc.ir.printer import show_attr
 from tlc.ir.types import FLOATS, TensorType
 
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
-IN_THE_INTERPRETER = set([
-    "yield", "fused", "once", "if", "loop", "read", "check", "weight", "print", "save",
+IN_THE_INTERPRETER = {
+    "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
     "save_model",
-])  # fmt: skip
+}  # fmt: skip
 
 WITHOUT_SAMPLES = {
     "yield": "ends a block",
@@ -30,8 +30,9 @@ WITHOUT_SAMPLES = {
     "if": "has regions",
     "loop": "has a region",
     "read": "gives no tensor but a size",
-    "check": "has no result; test_lower.py sees it hold and fail",
-    "weight": "reads a file; test_lower.py gives it one",
+    "check": "has no result; test_functions.py sees it hold and fail",
+    "weight": "reads a file; test_models.py gives it one",
+    "weight_of": "reads files; test_loops.py gives it some",
     "print": "has no result",
     "save": "has no result",
     "save_model": "has no result",
@@ -39,10 +40,10 @@ WITHOUT_SAMPLES = {
     "or": "works on masks, and samples are numbers; see the test below",
     "not": "works on masks, and samples are numbers; see the test below",
 }
-KINDS = set([
+KINDS = {
     "tensor", "tensors", "axis", "axes", "shape", "dim", "int", "float", "bool", "str", "dtype",
     "attr",
-])  # fmt: skip
+}  # fmt: skip
 KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise"}
 
 each_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
@@ -135,12 +136,16 @@ def test_parameters_are_read_as_they_are_written() -> None:
 def numbers(type: TensorType, sample: Sample, seed: int) -> np.ndarray[Any, Any]:
     random = np.random.default_rng(seed)
     shape = tuple(map(int, type.shape))
-    if type.dtype == "i32":
-        return random.integers(int(sample.low), int(sample.high) + 1, shape).astype(np.int32)
-    if type.dtype == "bool":
-        return random.integers(0, 2, shape).astype(bool)
-    dtype = interp.NUMPY_DTYPES[type.dtype]
-    return np.asarray(random.uniform(sample.low, sample.high, shape)).astype(dtype)
+    found: Any
+    match type.dtype:
+        case "i32":
+            found = random.integers(int(sample.low), int(sample.high) + 1, shape)
+        case "bool":
+            found = random.integers(0, 2, shape)
+        case _:
+            found = random.uniform(sample.low, sample.high, shape)
+    array: np.ndarray[Any, Any] = np.asarray(found, interp.NUMPY_DTYPES[type.dtype])
+    return array
 
 
 def called(op: OpDef, sample: Sample) -> Func:
@@ -189,7 +194,7 @@ def erf(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     for n in range(1, 60):
         term = -term * x * x / n
         total = total + term / (2 * n + 1)
-    return 2.0 / np.sqrt(np.pi) * total
+    return np.asarray(2.0 / np.sqrt(np.pi) * total)
 
 
 FORMULAS: dict[str, Any] = {
@@ -232,7 +237,8 @@ def test_functions_of_positive_numbers_compute_their_formula(name: str, formula:
 
 def pairwise(name: str, a: list[Any], b: list[Any], dtype: str = "f32") -> list[Any]:
     type = TensorType(dtype, ()).with_shape((len(a),))
-    arrays = [np.asarray(x).astype(interp.NUMPY_DTYPES[dtype]) for x in (a, b)]
+    stored: Any = interp.NUMPY_DTYPES[dtype]
+    arrays = [np.array(x, stored) for x in (a, b)]
     (found,) = interp.run(called(OPS[name], Sample((type, type), {})), arrays)
     return list(found.tolist())
 

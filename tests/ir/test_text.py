@@ -1,4 +1,4 @@
-"""The text form: what is printed reads back as the same module; what is malformed names its line."""
+"""The text form: what is printed reads back as the same module; malformed text names its line."""
 
 from __future__ import annotations
 

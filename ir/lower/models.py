@@ -1,0 +1,126 @@
+"""Tensors and metadata of model files: `model.blk[i].attn_q.weight`, `model.metadata["..."]`."""
+
+from __future__ import annotations
+
+from tlc.frontend.source import Span
+from tlc.frontend.suggest import did_you_mean
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, Model, ModelPath
+from tlc.ir.types import PACKED, TensorType
+
+# how files store numbers that are not computed with; a tensor is refused when it is touched
+_REFUSED = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f8", "c64", "type_")
+
+
+def inside(cx: Context, path: ModelPath, span: Span) -> Lowered:
+    """A tensor, when the dotted name is one; the path, when it is a longer name's beginning."""
+    tensors = path.model.header.tensors
+    for name in path.names:
+        if name not in tensors and not any(known.startswith(name + ".") for known in tensors):
+            return tensor(cx, path.model, name, span)  # which reports it
+    if any(name not in tensors for name in path.names):
+        return path
+    if path.index is None:
+        return tensor(cx, path.model, path.names[0], span)
+    return _one_of(cx, path, span)
+
+
+def indexed(cx: Context, path: ModelPath, at: int | Dim, span: Span) -> Lowered:
+    """`path[at]`: by a number, or by the counter of a loop, which then chooses among names."""
+    if isinstance(at, int):
+        return inside(cx, path.member(str(at)), span)
+    counter = next(iter(at.symbols()), "")
+    low, high = cx.ranges.get(counter, (at, at))
+    known = len(at.symbols()) == 1 and low.is_static and high.is_static
+    if not known or path.index is not None:
+        cx.fail("E0304", "which part of the model is meant must be known at build", span)
+    (name,) = path.names
+    numbers = [int(at.substitute({counter: n})) for n in range(int(low), int(high))]
+    names = tuple(f"{name}.{n}" for n in numbers)
+    return inside(cx, ModelPath(path.model, names, Dim.of(counter) - low), span)
+
+
+def tensor(cx: Context, model: Model, name: str, span: Span) -> Value:
+    """The weight of that name. Reports an unknown name and a type that is not computed with."""
+    encoding, stored, type = _storage(cx, model, name, span)
+    return cx.emit(
+        "weight",
+        model=model.index,
+        tensor=name,
+        encoding=encoding,
+        stored=stored,
+        type=type,
+        span=span,
+    )
+
+
+def _one_of(cx: Context, path: ModelPath, span: Span) -> Value:
+    """One of several weights of equal shape and storage."""
+    found = {name: _storage(cx, path.model, name, span) for name in path.names}
+    first, *others = found.items()
+    for name, storage in others:
+        if storage != first[1]:
+            cx.fail(
+                "E0302",
+                f"`{name}` is {storage[0]} {storage[2]}, and `{first[0]}` is"
+                f" {first[1][0]} {first[1][2]}: one loop cannot read both",
+                span,
+            )
+    encoding, stored, type = first[1]
+    return cx.emit(
+        "weight_of",
+        model=path.model.index,
+        tensors=path.names,
+        index=path.index,
+        encoding=encoding,
+        stored=stored,
+        type=type,
+        span=span,
+    )
+
+
+def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str, TensorType]:
+    """How the file and the device store a tensor, and its type."""
+    entry = model.header.tensors.get(name)
+    if entry is None:
+        hint = did_you_mean(name, model.header.tensors)
+        if not hint:
+            some = sorted(model.header.tensors)[:3]
+            hint = f"it has {len(model.header.tensors)} tensors" + (
+                f", such as {', '.join(some)}" if some else ""
+            )
+        cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
+    encoding = entry.encoding
+    if encoding.startswith(_REFUSED):
+        cx.fail(
+            "E0603",
+            f"tensor `{name}` of {model.path} is stored as {encoding}",
+            span,
+            hint="tensors that are computed with are floating point; the others can stay unused",
+        )
+    type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
+    packed = encoding in PACKED and model.dtype == "f16"
+    if not packed and "_" in encoding:
+        cx.warn(
+            "W0002",
+            f"tensor `{name}` is stored as {encoding} and takes {type.nbytes} bytes once loaded",
+            span,
+            f"kernels read {', '.join(PACKED)} packed, into float16",
+        )
+    return encoding, encoding if packed else model.dtype, type
+
+
+def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
+    """A metadata entry as a value of the program."""
+    table = model.header.metadata
+    if key not in table:
+        cx.fail(
+            "E0204",
+            f"{model.path} has no metadata `{key}`",
+            span,
+            hint=did_you_mean(key, table),
+        )
+    value = table[key]
+    return list(value) if not isinstance(value, bool | int | float | str) else value
