@@ -132,6 +132,7 @@ class _Entry:
         self.checks: list[list[Any]] = []
         self.once: list[list[Any]] = []
         self.steps: list[list[Any]] = []
+        self.homes: list[str] = []  # of what the loops around carry: never free inside them
         self.targets: dict[Value, str] = {}  # memory that a value is to be written to
 
     def build(self, operations: int) -> dict[str, Any]:
@@ -263,7 +264,9 @@ class _Entry:
         for at, value in enumerate(region.yielded):
             if _written_in_place(region, at):
                 self.targets[value] = homes[at]
+        self.homes += homes
         steps = self.region(region, lambda: self.write_back(op, homes))
+        self.homes = self.homes[: len(self.homes) - len(homes)]
         ints = [
             [i, formula(first), formula(step), after] for i, first, step, after in op.attrs["ints"]
         ]
@@ -349,6 +352,8 @@ class _Entry:
 
     def release(self, value: Value) -> None:
         name = self.names.get(value, "")
+        if name in self.homes:
+            return
         if name[:1] == "s" and int(name[1:]) not in self.free:
             self.free.append(int(name[1:]))
 
@@ -417,17 +422,29 @@ def _last_uses(block: Block) -> dict[int, list[Value]]:
 
 
 def _written_in_place(region: Block, at: int) -> bool:
-    """Whether what a pass yields can be written over what it was given: by a kernel of the pass
-    behind which nothing reads the old value, nor it itself."""
+    """Whether what a pass yields can be written over what it was given: by a kernel behind which
+    nothing reads the old value, and which reads of it just the element it is about to write."""
     value, old = region.yielded[at], region.args[at]
-    positions = [i for i, op in enumerate(region.ops) if value in op.results]
-    if not positions or region.ops[positions[0]].name != "fused":
+    writer = next((i for i, op in enumerate(region.ops) if value in op.results), None)
+    if writer is None or region.ops[writer].name != "fused" or old in region.yielded:
         return False
-    if region.yielded.count(value) > 1 or old in region.yielded:
+    if region.yielded.count(value) > 1 or not _in_step(region.ops[writer], old):
         return False
-    late = {v for op in region.ops[positions[0] :] for inner in op.walk() for v in inner.operands}
-    views = {op.result for op in region.ops if op.name == "reshape" and op.operands[0] is old}
-    return old not in late and not views
+    aliases = {op.result for op in region.ops if op.name == "reshape" and op.operands[0] is old}
+    behind = [inner for op in region.ops[writer + 1 :] for inner in op.walk()]
+    read_later = {v for op in behind for v in op.operands}
+    return old not in read_later and not aliases & (read_later | set(region.ops[writer].operands))
+
+
+def _in_step(op: Op, operand: Value) -> bool:
+    """Whether a kernel reads an operand only element by element, as it writes its result."""
+    (region,) = op.regions
+    inside = [a for a, v in zip(region.args, op.operands, strict=True) if v is operand]
+    readers = [inner for inner in region.ops if set(inside) & set(inner.operands)]
+    return all(
+        inner.defn.elementwise and inner.result.tensor.shape == op.result.tensor.shape
+        for inner in readers
+    )
 
 
 __all__ = ["PACKED", "Plan", "count_operations", "describe", "formula", "place", "plan"]
