@@ -68,8 +68,10 @@ class Weights:
             data = file.view(entry.name)
             if record["stored"] != entry.encoding:
                 from tlc.runtime.decode import floats
+                from tlc.runtime.progress import Progress
 
-                data = floats(entry, data, record["stored"]).reshape(-1).view("u1").data
+                with Progress(f"converting {entry.name}"):
+                    data = floats(entry, data, record["stored"]).reshape(-1).view("u1").data
             self._buffers[index] = self._device.constant(data)
         return self._buffers[index]
 

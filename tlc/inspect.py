@@ -93,17 +93,34 @@ def _entry(name: str, entry: dict[str, Any]) -> list[str]:
 
     params = ", ".join(f"{p['name']}: {type(p)}" for p in entry["params"])
     results = ", ".join(map(type, entry["results"]))
-    launches = sum(step[0] == "launch" for step in entry["steps"])
     once = len(entry["once"])
     lines = [
         f"  {name}({params})" + (f" -> {results}" if results else ""),
-        f"    {entry['operations']} operations in {launches} launch{'es' if launches != 1 else ''}"
+        f"    {_launches(entry['operations'], entry['steps'])}"
         + (f", and {once} at the first call only" if once else ""),
     ]
     if entry["slots"]:
         lines.append(f"    arena: {_arena(entry['slots'])}")
     lines += [f"    checks at run time: {check[2]} ({check[3]})" for check in entry["checks"]]
     return lines
+
+
+def _launches(operations: int, steps: list[Any]) -> str:
+    """How many launches the operations of an entry became; those in a loop are counted apart."""
+    here, inside = _counted(steps, inside=False)
+    text = f"{operations} operations in {here} launch{'es' if here != 1 else ''}"
+    return f"{text} and {inside} inside loops" if inside else text
+
+
+def _counted(steps: list[Any], inside: bool) -> tuple[int, int]:
+    here = within = 0
+    for step in steps:
+        if step[0] == "launch":
+            here, within = here + (not inside), within + inside
+        for branch in step[3:] if step[0] in ("loop", "if") else ():
+            found = _counted(branch, inside or step[0] == "loop")
+            here, within = here + found[0], within + found[1]
+    return here, within
 
 
 def _arena(slots: list[list[Any]]) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from tlc.runtime.errors import RunError
+from tlc.runtime.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ def compile_shared(source: str, output: str, toolchains: Sequence[Toolchain]) ->
     for toolchain in toolchains:
         reason = _too_old(toolchain)
         if not reason:
-            for command in _commands(toolchain, output):
-                _run(command, source, output)
+            with Progress("compiling kernels"):
+                for command in _commands(toolchain, output):
+                    _run(command, source, output)
             return
         refused.append(reason)
     found = "; ".join(refused) or _NOTHING
