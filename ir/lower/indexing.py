@@ -7,10 +7,21 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, models
+from tlc.ir.lower import expressions, models, structs
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Metadata, Model, ModelPath, Pieces, Range, describe, whole
+from tlc.ir.lower.values import (
+    Lowered,
+    Metadata,
+    Model,
+    ModelPath,
+    Pieces,
+    Range,
+    Struct,
+    describe,
+    whole,
+)
 from tlc.ir.opdef import TypeRuleError
+from tlc.ir.types import TensorType
 
 _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
 _MODEL_MEMBERS = ("metadata", "get_tensor", "predict")
@@ -43,6 +54,8 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
             return len(value)
         case tuple() if name.isdigit() and int(name) < len(value):
             return value[int(name)]
+        case Struct():
+            return structs.field(cx, value, node)
         case Model() if name == "metadata":
             return Metadata(value)
         case Model():
@@ -102,12 +115,17 @@ def _list_index(
         if isinstance(low, Dim) or isinstance(high, Dim):
             cx.fail("E0304", "the ends of this slice must be known at build", item.span)
         return value[low:high]
+    return value[position(cx, len(value), item)]
+
+
+def position(cx: Context, length: int, item: ast.Expr) -> int:
+    """An index into so many elements, counted from the front."""
     at = whole(expressions.expression(cx, item))
     if not isinstance(at, int):
         cx.fail("E0303", "an index is a whole number", item.span)
-    if not -len(value) <= at < len(value):
-        cx.fail("E0303", f"index {at} is out of range for {len(value)} elements", item.span)
-    return value[at]
+    if not -length <= at < length:
+        cx.fail("E0303", f"index {at} is out of range for {length} elements", item.span)
+    return at % length
 
 
 def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
@@ -144,6 +162,12 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
         if start.is_static and int(start) < 0:
             start = size + start
         what = f"index {at} is out of range for axis {axis} of {value.type}"
+        if axis == 0 and models.is_packed(out):  # a gather unpacks the one row, a view cannot
+            within(cx, start, Dim.of(1), size, item.span, what)
+            cx.builder.span = item.span
+            row = cx.builder.constant(start, TensorType("i32", ()))
+            out = cx.emit("gather", out, row, span=node.span)
+            continue
         found = cut(cx, out, axis, start, Dim.of(1), item.span, what)
         kept = out.tensor.shape[:axis] + out.tensor.shape[axis + 1 :]
         out = cx.emit("reshape", found, shape=kept, span=node.span)
@@ -157,27 +181,35 @@ def cut(
 
     `what` is the message for when they are not.
     """
-    size = value.tensor.shape[axis]
     text = what or f"{start}:{start + length} is out of range for axis {axis} of {value.type}"
+    within(cx, start, length, value.tensor.shape[axis], span, text)
+    return cx.emit("slice", value, axis=axis, start=start, length=length, span=span)
+
+
+def within(cx: Context, start: Dim, length: Dim, size: Dim, span: Span, text: str) -> None:
+    """Demand that a part lies inside an axis; `text` is the message for when it does not."""
     cx.builder.span = span
     try:
         for low, high in ((Dim.of(0), start), (Dim.of(0), length), (start + length, size)):
             cx.builder.check_at_most(low, high, text)
     except TypeRuleError:
         cx.fail("E0303", text, span)
-    return cx.emit("slice", value, axis=axis, start=start, length=length, span=span)
 
 
 def _sliced(cx: Context, value: Value, axis: int, item: ast.Slice) -> Value:
-    size = value.tensor.shape[axis]
-    ends = []
+    return _cut(cx, value, axis, *ends(cx, value.tensor.shape[axis], item), item.span)
+
+
+def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
+    """Where a slice of an axis of that size begins and ends; negative ends count from its end."""
+    found_ends = []
     for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
         found = missing if node is None else whole(expressions.expression(cx, node))
         if found is None:
             cx.fail("E0303", "the ends of a slice are whole numbers", item.span)
         end = Dim.of(found)
-        ends.append(size + end if end.is_static and int(end) < 0 else end)
-    return _cut(cx, value, axis, ends[0], ends[1], item.span)
+        found_ends.append(size + end if end.is_static and int(end) < 0 else end)
+    return found_ends[0], found_ends[1]
 
 
 def _cut(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) -> Value:

@@ -112,6 +112,12 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
     return encoding, encoding if packed else model.dtype, type
 
 
+def is_packed(value: Value) -> bool:
+    """Whether a tensor is a weight that stays block-quantised in memory."""
+    owner = value.owner
+    return owner is not None and owner.attrs.get("stored") in PACKED
+
+
 def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
     """A metadata entry as a value of the program."""
     table = model.header.metadata
