@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tlc.ir import interp
-from tlc.ir.core import Func, Op
+from tlc.ir.core import Func, Module, Op
 from tlc.ir.parser import parse_module
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Entry
+from tlc.runtime.texts import Texts
 from tlc.runtime.weights import Models
 
 Array = np.ndarray[Any, Any]
@@ -22,15 +23,13 @@ _NAMES = {"float16": "f16", "float32": "f32", "int32": "i32", "bool": "bool"}
 class ReferenceProgram:
     """The same calls as `runtime.program.Program`, answered by `ir.interp`."""
 
-    def __init__(self, artifact: Any, folders: list[str]) -> None:
-        """Raises RunError E0501 when the artifact's IR cannot be read."""
+    def __init__(
+        self, artifact: Any, folders: list[str], host: type[ReferenceHost] | None = None
+    ) -> None:
+        """`host` may watch what runs. Raises RunError E0501 when the IR cannot be read."""
+        self.host = host or ReferenceHost
         validate(artifact.manifest)
-        try:
-            self.module = parse_module(artifact.text("program.tlir"))
-        except (ValueError, AssertionError, TypeError, KeyError) as problem:
-            raise RunError(
-                "E0501", f"the artifact's program.tlir is damaged: {problem}"
-            ) from problem
+        self.module = _module(artifact)
         manifest = artifact.manifest
         self.models = Models(manifest["models"], folders)
         self.entries = {
@@ -57,18 +56,30 @@ class ReferenceProgram:
         entry.sizes([a.shape for a in args])
         func: Func = self.module.func(entry.name)
         try:
-            results = interp.run(func, args, _Host(self.models, write, full))
+            results = interp.run(func, args, self.host(self.models, write, full))
         except interp.Failure as problem:
             raise RunError("E0505", str(problem)) from problem
         return [(memoryview(r.tobytes()), _NAMES[r.dtype.name], r.shape) for r in results]
 
 
-class _Host(interp.Host):
+def _module(artifact: Any) -> Module:
+    """The IR of an artifact: with its places in the source when it was built just now."""
+    built = getattr(artifact, "module", None)
+    if isinstance(built, Module):
+        return built
+    try:
+        return parse_module(artifact.text("program.tlir"))
+    except (ValueError, AssertionError, TypeError, KeyError) as problem:
+        raise RunError("E0501", f"the artifact's program.tlir is damaged: {problem}") from problem
+
+
+class ReferenceHost(interp.Host):
     """Weights from files, printing and saving for the interpreter."""
 
     def __init__(self, models: Models, write: Callable[[str], object], full: bool) -> None:
         self.models, self.write, self.full = models, write, full
         self.loaded: dict[tuple[int, str, str], Array] = {}
+        self.texts = Texts()
 
     def weight(self, model: int, tensor: str, dtype: str) -> Array:
         from tlc.runtime.decode import floats
@@ -82,10 +93,19 @@ class _Host(interp.Host):
             self.loaded[key] = array.reshape(entry.shape)
         return self.loaded[key]
 
+    def text(self, attrs: Mapping[str, Any]) -> int:
+        return self.texts.read(attrs["source"], attrs["name"])
+
+    def text_value(self, attrs: Mapping[str, Any]) -> int:
+        return self.texts.value(attrs["text"], attrs["what"], attrs["other"], attrs["place"])
+
     def io(self, op: Op, values: Sequence[Array], attrs: Mapping[str, Any]) -> None:
         match op.name:
             case "print":
-                self.write(self._line(values, attrs["parts"]))
+                self.write(self._line(values, attrs["parts"]) + "\n")
+            case "assert":
+                text = self._line(values, attrs["parts"])
+                raise RunError("E0507", f"{attrs['place']}: {text}")
             case "save":
                 from tlc.runtime.save import save_tensors
 
@@ -105,4 +125,10 @@ class _Host(interp.Host):
         shown = iter(
             format_tensor(v.tobytes(), _NAMES[v.dtype.name], v.shape, self.full) for v in values
         )
-        return "".join(next(shown) if p is None else str(p) for p in parts) + "\n"
+        return "".join(next(shown) if p is None else self._part(p) for p in parts)
+
+    def _part(self, part: Any) -> str:
+        if not isinstance(part, tuple):
+            return str(part)
+        kind, number = part
+        return self.texts[number] if kind == "text" else "true" if number else "false"

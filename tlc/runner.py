@@ -40,7 +40,13 @@ def run(
         artifact = read_artifact(path)
     clock("open")
     folders = [os.path.dirname(path), ""]
-    program, device = _program(artifact, options["device"], folders)
+    if options["check-finite"]:
+        from tlc.finite import FiniteHost
+        from tlc.reference import ReferenceProgram
+
+        program, device = ReferenceProgram(artifact, folders, FiniteHost), "reference"
+    else:
+        program, device = _program(artifact, options["device"], folders)
     _placement(artifact.manifest, device, options)
     clock("load")
     entry = program.entry(options["entry"])
