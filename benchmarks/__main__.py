@@ -1,11 +1,11 @@
-"""Runs the measurements and prints one table: `python -m benchmarks [process|kernels]`."""
+"""Runs the measurements and prints one table: `python -m benchmarks [process|kernels|scale]`."""
 
 import os
 import sys
 
-from benchmarks import kernels, process
+from benchmarks import kernels, process, scale
 
-SUITES = {"process": process.table, "kernels": kernels.table}
+SUITES = {"process": process.table, "kernels": kernels.table, "scale": scale.table}
 
 
 def main(names: list[str]) -> None:
