@@ -6,8 +6,19 @@ from collections.abc import Callable, Sequence
 
 from tlc.codegen.assembly import Draft, Kernel, Variant
 from tlc.codegen.expression import Region
-from tlc.codegen.families import column, concat, elementwise, gather, matmul, row
+from tlc.codegen.families import (
+    column,
+    concat,
+    elementwise,
+    gather,
+    matmul,
+    row,
+    scan,
+    scatter,
+    sort,
+)
 from tlc.codegen.profiles import Profile
+from tlc.codegen.prune import used
 from tlc.codegen.render import render
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Op
@@ -21,6 +32,9 @@ FAMILIES: dict[str, Callable[[Draft], list[Variant]]] = {
     "gather": gather.variants,
     "concat": concat.variants,
     "matmul": matmul.variants,
+    "sort": sort.variants,
+    "scan": scan.variants,
+    "scatter": scatter.variants,
 }
 
 
@@ -37,7 +51,8 @@ def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]
 
 
 def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -> str:
-    """The whole `.metal` file of one profile: vocabulary, then the kernels in the order given."""
+    """The whole `.metal` file of one profile: what the kernels use, then they in their order."""
     features = frozenset[str]().union(*(kernel.features for kernel in kernels))
-    text = render(f"module.{profile.name}", source=source_name, features=sorted(features))
-    return "\n\n".join([text, *(kernel.text.strip("\n") for kernel in kernels)]) + "\n"
+    shared = render(f"module.{profile.name}", source=source_name, features=sorted(features))
+    text = "\n\n".join(kernel.text.strip("\n") for kernel in kernels)
+    return "\n\n".join(filter(None, (used(shared, text), text))) + "\n"

@@ -193,6 +193,16 @@ class _Entry:
                 (self.steps if late else self.checks).append(["check", *check] if late else check)
             case "print":
                 self.steps.append(["print", self.parts(op), [self.typed(v) for v in op.operands]])
+            case "assert":
+                parts, values = self.parts(op), [self.typed(v) for v in op.operands]
+                condition, where = formula(op.attrs["condition"]), op.attrs["place"]
+                self.steps.append(["assert", condition, parts, values, where])
+            case "text":
+                self.steps.append(["text", *(op.attrs[k] for k in ("symbol", "source", "name"))])
+            case "text_value":
+                a = op.attrs
+                asked = [a["what"], a["other"], a["place"]]
+                self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
             case "save":
                 step = ["save", *self.typed(op.operands[0]), op.attrs["path"], op.attrs["name"]]
                 self.steps.append(step)
@@ -323,6 +333,8 @@ class _Entry:
             if part is None:
                 out.append(["value", seen])
                 seen += 1
+            elif isinstance(part, tuple):
+                out.append([part[0], formula(part[1])])
             else:
                 out.append(["dim", formula(part)] if isinstance(part, Dim) else part)
         return out

@@ -33,8 +33,19 @@ class Host:
         """A model's tensor in the dtype asked for."""
         raise Failure(f"no model file is open, and tensor {tensor} is needed")
 
+    def text(self, attrs: Mapping[str, Any]) -> int:
+        """The number of the text that a `text` operation reads."""
+        raise Failure("there is nothing to read from")
+
+    def text_value(self, attrs: Mapping[str, Any]) -> int:
+        """What a `text_value` operation asks of a text."""
+        raise Failure("there is no text")
+
+    def saw(self, op: Op, values: Sequence[Array], results: Sequence[Array]) -> None:
+        """Every operation that has run, inside kernels too, with what it read and made."""
+
     def io(self, op: Op, values: Sequence[Array], attrs: Mapping[str, Any]) -> None:
-        """A `print`, `save` or `save_model` operation."""
+        """A `print`, `save` or `save_model` operation, or an `assert` that does not hold."""
 
 
 def bind_symbols(func: Func, args: Sequence[Array]) -> dict[str, int]:
@@ -82,6 +93,7 @@ class _Frame:
         for op in block.ops[:-1]:
             values = [self.env[v] for v in op.operands]
             results = self.op(op, values, wide)
+            self.host.saw(op, values, results)
             self.env.update(zip(op.results, results, strict=True))
         return [self.env[v] for v in block.yielded]
 
@@ -100,6 +112,17 @@ class _Frame:
                 return self.block(op.regions[0], [])
             case "read":
                 self.sizes[op.attrs["symbol"]] = int(values[0].reshape(-1)[0])
+                return []
+            case "text":
+                self.sizes[op.attrs["symbol"]] = self.host.text(attrs)
+                return []
+            case "text_value":
+                self.sizes[op.attrs["symbol"]] = self.host.text_value(attrs)
+                return []
+            case "assert":
+                if not attrs["condition"]:
+                    self.host.io(op, values, attrs)
+                    raise Failure(f"{attrs['place']}: an assertion failed")
                 return []
             case "check":
                 if attrs["left"] != attrs["right"]:

@@ -36,7 +36,7 @@ class Param:
     `kind` says what is accepted and how it is handed on: `tensor` and `tensors` (any number of
     them) become operands; `axis` (or `axes`) is checked against the rank of the first operand, and
     counts from the end when negative; `shape` is a list of dimensions, `dim` is one; `int`,
-    `float`, `bool`, `str`, `dtype` are known at build; `attr` is set by the compiler alone.
+    `float`, `bool`, `str`, `dtype`, `pair` (a whole number or two) are known at build; `attr` is set by the compiler alone.
     `default` is None for a required parameter; an optional `tensor` that is left out is not among
     the operands.
     """

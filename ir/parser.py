@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     r"""[ \t\n]+ | (?:^|(?<=\s))//[^\n]* | (?P<token>
     hex"[0-9a-f]*" | "(?:[^"\\\n]|\\.)*"
     | [-+]?(?:\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d+|inf\b|nan\b)
-    | [%@][\w.]+ | [\w?$]+ | // | <= | == | [-+*%(){}\[\]<>:,=^])""",
+    | @"(?:[^"\\\n]|\\.)*" | [%@][\w.]+ | [\w?$]+ | // | <= | == | [-+*%(){}\[\]<>:,=^])""",
     re.VERBOSE,
 )
 _MAX_DEPTH = 64
@@ -116,7 +116,7 @@ class _Parser:
         body = Block(self.listed(param, ")"))
         self.take("{")
         self.ops(body, 0)
-        return Func(name[1:], body, names)
+        return Func(json.loads(name[1:]) if name[1] == '"' else name[1:], body, names)
 
     def define(self, label: str) -> Value:
         self.take(":")

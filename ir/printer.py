@@ -9,6 +9,7 @@ func @forward(%0 x: f16[N, 3], %1 w: f16[3, 2]) {
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from tlc.ir.types import ScalarType, TensorType, show_shape
 
 # attributes that repeat the result types, which the line shows anyway
 IMPLIED = {"type", "results"}
+_PLAIN = re.compile(r"[\w.]+")  # names of functions that need no quotes
 
 
 def print_module(module: Module, *, places: bool = True) -> str:
@@ -44,7 +46,8 @@ class _Printer:
     def func(self, func: Func) -> list[str]:
         named = zip(func.params, func.param_names, strict=True)
         params = ", ".join(f"{self.value(v)} {name}: {v.type}" for v, name in named)
-        return [f"func @{func.name}({params}) {{", *self.block(func.body, "  "), "}"]
+        name = func.name if _PLAIN.fullmatch(func.name) else json.dumps(func.name)
+        return [f"func @{name}({params}) {{", *self.block(func.body, "  "), "}"]
 
     def block(self, block: Block, indent: str) -> Iterable[str]:
         for op in block.ops:

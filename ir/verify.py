@@ -15,6 +15,7 @@ from tlc.ir.types import TensorType, Type
 # what a function's body may still hold once fusion has run
 FUSED_OPS = frozenset(
     (
+        "assert",
         "check",
         "constant",
         "fused",
@@ -26,13 +27,15 @@ FUSED_OPS = frozenset(
         "reshape",
         "save",
         "save_model",
+        "text",
+        "text_value",
         "weight",
         "weight_of",
         "yield",
     )
 )
 # what only fusion makes
-MADE_BY_FUSION = frozenset({"fused", "access"})
+MADE_BY_FUSION = frozenset({"fused"})
 # what a kernel may hold beside what it computes
 IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
 REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2}
@@ -111,7 +114,7 @@ def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
         if op.name in OPEN:
             symbols |= _control(op, stage, _Place(symbols, False, frozenset(known)))
         else:
-            defined = {op.attrs["symbol"]} if op.name == "read" else set()
+            defined = {op.attrs["symbol"]} if "symbol" in op.attrs else set()
             _need(_op_symbols(op) <= symbols, f"{op.name} has a symbol that no parameter has")
             symbols |= defined
             for region in op.regions:

@@ -41,6 +41,16 @@ CODES: dict[str, tuple[str, str]] = {
         "needs a newer macOS",
         "The kernels use features of Metal that this version of macOS does not have.",
     ),
+    "E0507": (
+        "assertion failed",
+        "The program's own `assert`, `assert_eq` or `panic` stopped the run; the message is the"
+        " program's, and the place is where it stands.",
+    ),
+    "E0508": (
+        "not a finite number",
+        "Asked for with --check-finite: an operation makes a NaN or an infinity of finite numbers."
+        " The message names the operation, the element and the range of what it reads.",
+    ),
     "E0601": (
         "model file cannot be read",
         "The model file is missing, truncated, damaged or of an unknown format.",

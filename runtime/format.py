@@ -23,7 +23,11 @@ A step is a list that begins with its kind:
     if          condition, ints [[after, then, else]], steps, steps
     read        symbol, memory, dtype: one element
     check       left, right, text, place
-    print       parts (text, ["dim", formula], ["value", n]), values [[memory, dtype, shape]]
+    print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n]),
+                values [[memory, dtype, shape]]
+    assert      condition, parts and values of the message as for print, place
+    text        symbol, "input", "env" or "literal", name
+    text_value  symbol, number of a text, "int", "len" or "is", other text, place
     save        memory, dtype, shape, path, name
     save_model  model, path, dequantize
 """
@@ -166,7 +170,8 @@ def _part(value: object) -> bool:
     if not isinstance(value, list):
         return isinstance(value, str)
     return len(value) == 2 and (
-        (value[0] == "dim" and _formula(value[1])) or (value[0] == "value" and _count(value[1]))
+        (value[0] in ("dim", "flag", "text") and _formula(value[1]))
+        or (value[0] == "value" and _count(value[1]))
     )
 
 
@@ -197,6 +202,11 @@ _STEPS = {
     "read": Pair((_text, _text, _memory, _dtype)),
     "check": Pair((_text, _formula, _formula, _text, _text)),
     "print": Pair((_text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
+    "assert": Pair((_text, _formula, [_part], [Pair((_one_memory, _dtype, _SHAPE))], _text)),
+    "text": Pair((_text, _text, lambda value: value in ("input", "env", "literal"), _text)),
+    "text_value": Pair(
+        (_text, _text, _formula, lambda value: value in ("int", "len", "is"), _text, _text)
+    ),
     "save": Pair((_text, _one_memory, _dtype, _SHAPE, _text, _text)),
     "save_model": Pair((_text, _count, _text, lambda value: isinstance(value, bool))),
 }
@@ -289,9 +299,10 @@ def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
                 and all(c[1] < len(manifest["profiles"][profile]["kernels"]) for c in choices)
                 for profile, choices in step[1].items()
             )
-        case "print":
+        case "print" | "assert":
+            parts, values = step[-2:] if step[0] == "print" else step[2:4]
             return all(
-                p[1] < len(step[2]) for p in step[1] if not isinstance(p, str) and p[0] == "value"
+                p[1] < len(values) for p in parts if not isinstance(p, str) and p[0] == "value"
             )
         case "save_model":
             return bool(step[1] < len(manifest["models"]))

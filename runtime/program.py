@@ -200,10 +200,10 @@ class Entry:
     ) -> Buffer:
         """The memory that a manifest calls `p0`, `w3`, ... Raises RunError E0501."""
         if isinstance(name, list):
-            names, at = name[0], evaluate(name[1], sizes)
-            if not 0 <= at < len(names):
-                raise RunError("E0505", f"there is no weight {at} among {len(names)}")
-            name = names[at]
+            names, which = name[0], evaluate(name[1], sizes)
+            if not 0 <= which < len(names):
+                raise RunError("E0505", f"there is no weight {which} among {len(names)}")
+            return self.buffer(names[which], memory, sizes)
         kind, at = name[0], int(name[1:])
         if kind == "w":
             return self.program.weights.buffer(at)

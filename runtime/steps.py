@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tlc.runtime.devices import Batch
     from tlc.runtime.program import Bound
+    from tlc.runtime.texts import Texts
 
     class Step(Protocol):
         """Something that runs in its turn."""
@@ -152,23 +153,68 @@ class HostStep:
         host.step(self._step, bound, sizes)
 
 
-_STEPS = {"loop": Loop, "if": If, "read": Read, "check": Check}
+class Assert:
+    """A condition that the program demands; its message is made only when it does not hold."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        self._step = step
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        _, condition, parts, values, place = self._step
+        if not evaluate(condition, sizes):
+            bound.check_flags()
+            raise RunError("E0507", f"{place}: {host.line(parts, values, bound, sizes)}")
+
+
+_STEPS = {"assert": Assert, "loop": Loop, "if": If, "read": Read, "check": Check}
 
 
 class Host:
-    """What the host does between launches: printing and saving."""
+    """What the host does between launches: printing, reading and saving."""
 
-    __slots__ = ("_full", "_write")
+    __slots__ = ("_full", "_texts", "_write")
 
     def __init__(self, write: Callable[[str], object], full: bool = False) -> None:
         self._write, self._full = write, full
+        self._texts: Texts | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """The texts that this run has read."""
+        if self._texts is None:
+            from tlc.runtime.texts import Texts
+
+            self._texts = Texts()
+        return self._texts
+
+    def line(self, parts: list[Any], values: list[Any], bound: Bound, sizes: dict[str, int]) -> str:
+        """A printed line or a message, without its end."""
+        shown = [self._shown(bound, sizes, *value) for value in values]
+        return "".join(self._part(part, sizes, shown) for part in parts)
+
+    def _part(self, part: Any, sizes: dict[str, int], values: list[str]) -> str:
+        """A piece of a line: text, a number or what it stands for, or a tensor written out."""
+        if isinstance(part, str):
+            return part
+        kind, what = part
+        if kind == "value":
+            return values[int(what)]
+        number = evaluate(what, sizes)
+        if kind == "text":
+            return self.texts[number]
+        return str(number) if kind == "dim" else ("true" if number else "false")
 
     def step(self, step: list[Any], bound: Bound, sizes: dict[str, int]) -> None:
-        """A `print`, `save` or `save_model` step."""
+        """A `print`, `text`, `text_value`, `save` or `save_model` step."""
         match step[0]:
             case "print":
-                values = [self._shown(bound, sizes, *value) for value in step[2]]
-                self._write("".join(_part(p, sizes, values) for p in step[1]) + "\n")
+                self._write(self.line(step[1], step[2], bound, sizes) + "\n")
+            case "text":
+                sizes[step[1]] = self.texts.read(step[2], step[3])
+            case "text_value":
+                sizes[step[1]] = self.texts.value(evaluate(step[2], sizes), *step[3:])
             case "save":
                 from tlc.runtime.save import save_tensors
 
@@ -187,13 +233,6 @@ class Host:
 
         dims, data = _tensor(bound, sizes, memory, dtype, shape)
         return format_tensor(data, dtype, dims, self._full)
-
-
-def _part(part: Any, sizes: dict[str, int], values: list[str]) -> str:
-    """A piece of a printed line: text, a size, or a value that was written out."""
-    if isinstance(part, str):
-        return part
-    return str(evaluate(part[1], sizes)) if part[0] == "dim" else values[part[1]]
 
 
 def _tensor(

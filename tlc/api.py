@@ -63,16 +63,20 @@ def _size(formula: Any) -> str:
 
 
 def compile(
-    source: str | os.PathLike[str], *, text: str | None = None, device: str = "auto"
+    source: str | os.PathLike[str],
+    *,
+    text: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
 ) -> Model:
     """Compile a `.tl` file (or `text`, under the file's name) for a device.
 
-    Raises CompileError with every diagnostic, and RunError when the device is not there.
+    `seed` is that of random numbers. Raises CompileError with every diagnostic, and RunError when the device is not there.
     """
     from tlc import driver
 
     path = os.fspath(source)
-    built = driver.build(path, text=text)
+    built = driver.build(path, text=text, seed=seed)
     return _open(built, device, path)
 
 

@@ -52,6 +52,31 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def from_files(items: Sequence[str], entry: Any) -> list[np.ndarray[Any, Any]]:
+    """The arguments of an entry from `NAME=FILE.npy` texts, in the order of its parameters.
+
+    Raises RunError E0504 for a name that is missing or unknown, E0601 for a file that is no .npy.
+    """
+    given: dict[str, np.ndarray[Any, Any]] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals:
+            raise RunError("E0504", f"`{item}` is not NAME=FILE.npy")
+        try:
+            given[name] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as problem:
+            raise RunError("E0601", f"{path} cannot be read as .npy: {problem}") from problem
+    names = [p["name"] for p in entry.params]
+    for name in given.keys() ^ set(names):
+        what = "is missing" if name in names else "is no parameter"
+        raise RunError(
+            "E0504",
+            f"`{name}` of `{entry.name}` {what}",
+            f"its parameters are {', '.join(names) or 'none'}: give each as NAME=FILE.npy",
+        )
+    return [given[name] for name in names]
+
+
 def call(
     program: Any,
     entry: Any,

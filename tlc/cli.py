@@ -57,11 +57,17 @@ def _build(path: str, options: dict[str, Any]) -> int:
         dump_after=tuple(options["dump-after"]),
         verify=bool(options["verify"]),
         min_macos=options["min-macos"],
+        seed=int(options["seed"] or 0),
         timings=_timings(options),
     )
     show_diagnostics(built.warnings, options)
     if built.shown is not None:
         sys.stdout.write(built.shown)
+        return 0
+    if options["range"]:
+        from tlc.ranges import report
+
+        print(report(built, options["entry"], options["calibrate"], [os.path.dirname(path), ""]))
         return 0
     output = options["output"] or os.path.splitext(path)[0] + ".metallib"
     driver.write(built, output)
@@ -79,9 +85,21 @@ def _run(path: str, options: dict[str, Any]) -> int:
 def _check(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
 
-    built = driver.build(path, emit="ir", verify=True, timings=_timings(options))
+    built = driver.build(path, emit="ir", verify=True, timings=_timings(options), blocks=True)
     show_diagnostics(built.warnings, options)
     return 0
+
+
+def _test(path: str, options: dict[str, Any]) -> int:
+    from tlc import testing
+
+    return testing.test(path, options, lambda found: show_diagnostics(found, options))
+
+
+def _bench(path: str, options: dict[str, Any]) -> int:
+    from tlc import testing
+
+    return testing.bench(path, options, lambda found: show_diagnostics(found, options))
 
 
 def _inspect(path: str, options: dict[str, Any]) -> int:
@@ -113,6 +131,8 @@ COMMANDS = {
     "build": _build,
     "run": _run,
     "check": _check,
+    "test": _test,
+    "bench": _bench,
     "inspect": _inspect,
     "explain": _explain,
     "doctor": _doctor,

@@ -29,6 +29,7 @@ class Built:
     shown: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     members: dict[str, bytes] = field(default_factory=dict)
+    module: Module | None = None
 
     def member(self, name: str) -> bytes:
         return self.members[name]
@@ -63,9 +64,12 @@ def build(
     verify: bool = False,
     min_macos: str | None = None,
     timings: Timings = None,
+    blocks: bool = False,
+    seed: int = 0,
 ) -> Built:
     """Compile the program of a file (or `text`, which then only has the file's name).
 
+    `seed` is that of random numbers. With `blocks`, its `test` and `bench` blocks are entries too.
     Raises CompileError with everything that is wrong with the program.
     """
     flow = _Flow(timings)
@@ -83,7 +87,7 @@ def build(
         from tlc.ir.lower import lower
         from tlc.ir.verify import verify as verify_ir
 
-        lowered = lower(tree, _model_opener(path))
+        lowered = lower(tree, _model_opener(path), _importer(flow), seed, blocks)
         flow.warnings += lowered.warnings
         if verify:
             verify_ir(lowered.module)
@@ -109,7 +113,7 @@ def build(
         manifest, members = _members(lowered, planned, texts, name, min_macos)
     if emit == "plan":
         return Built(tuple(flow.warnings), json.dumps(manifest, indent=1) + "\n")
-    return Built(tuple(flow.warnings), None, manifest, members)
+    return Built(tuple(flow.warnings), None, manifest, members, lowered.module)
 
 
 def write(built: Built, path: str) -> None:
@@ -158,6 +162,24 @@ def _parse(source: Source, flow: _Flow) -> Any:
         raise CompileError(problems)
     flow.warnings += problems
     return tree
+
+
+def _importer(flow: _Flow) -> Callable[[str, Span], Any]:
+    """Reads and parses the files that programs import, each from beside the importing file."""
+    trees: dict[str, Any] = {}
+
+    def import_file(path: str, span: Span) -> Any:
+        folder = os.path.dirname(span.source.name)
+        name = os.path.normpath(os.path.join(folder, path)).replace(os.sep, "/")
+        if name not in trees:
+            try:
+                text = read(name)
+            except CompileError as problem:
+                raise error("E0104", problem.diagnostics[0].message, span) from problem
+            trees[name] = _parse(Source(name, text), flow)
+        return trees[name]
+
+    return import_file
 
 
 def _model_opener(program: str) -> Callable[[str, Span], Any]:

@@ -42,18 +42,22 @@ _COMMON = (
     Option("error-format", "how errors are written", "FORMAT", ("text", "json"), "text"),
     Option("color", "colored messages", "WHEN", ("auto", "always", "never"), "auto"),
 )
+_SEED = Option("seed", "of random numbers, when a program is built; 0 when left out", "N")
 _TIMINGS = Option("timings", "write the time of each stage to stderr")
 _COMPILE = (
     Option("dump-after", "print the IR behind a pass, or behind `all`", "PASS", many=True),
     Option("verify", "check the IR behind every pass"),
     _TIMINGS,
 )
+_DEVICE = Option("device", "where to run", "DEVICE", DEVICES, "auto")
+_FULL = Option("print-full", "print long tensors in full")
 _RUN = (
-    Option("device", "where to run", "DEVICE", DEVICES, "auto"),
+    _DEVICE,
     Option("entry", "what to run", "NAME", default="main"),
     Option("input", "an argument of the entry", "NAME=FILE.npy", many=True),
     Option("output", "write the entry's result to a file", "FILE.npy"),
-    Option("print-full", "print long tensors in full"),
+    _FULL,
+    Option("check-finite", "stop at the first NaN or infinity; runs on the reference device"),
 )
 
 COMMANDS = (
@@ -66,6 +70,10 @@ COMMANDS = (
             Option("emit", "print a stage instead of writing the artifact", "STAGE", STAGES),
             Option("profile", "what --emit msl shows", "NAME", ("apple", "cpu"), "apple"),
             Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
+            Option("range", "run it, and show how near to the end of float16 each line comes"),
+            Option("entry", "what --range runs", "NAME", default="main"),
+            Option("calibrate", "an argument for --range", "NAME=FILE.npy", many=True),
+            _SEED,
             *_COMPILE,
             *_COMMON,
         ),
@@ -74,9 +82,11 @@ COMMANDS = (
         "run",
         "FILE",
         "run an artifact, or build and run a .tl program",
-        (*_RUN, _TIMINGS, *_COMMON),
+        (*_RUN, _SEED, _TIMINGS, *_COMMON),
     ),
     Command("check", "FILE.tl", "report what is wrong with a program", (_TIMINGS, *_COMMON)),
+    Command("test", "FILE.tl", "run the `test` blocks of a program", (_DEVICE, _FULL, *_COMMON)),
+    Command("bench", "FILE.tl", "time the `bench` blocks of a program", (_DEVICE, *_COMMON)),
     Command(
         "inspect",
         "FILE",
@@ -147,6 +157,8 @@ def _option(command: Command, word: str, words: object, found: dict[str, object]
             raise UsageError(f"`--{option.name}` needs a value: --{option.name} {option.value}")
     if option.choices and value not in option.choices:
         raise UsageError(f"`--{option.name}` is one of {', '.join(option.choices)}, not `{value}`")
+    if option.value == "N" and not value.removeprefix("-").isdecimal():
+        raise UsageError(f"`--{option.name}` is a whole number, not `{value}`")
     if option.many:
         found[option.name] = [*found[option.name], value]  # type: ignore[misc]
     else:

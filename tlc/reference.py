@@ -55,8 +55,9 @@ class ReferenceProgram:
         """Run an entry; bytes, dtype and shape of its results. Raises RunError E0504, E0505."""
         entry.sizes([a.shape for a in args])
         func: Func = self.module.func(entry.name)
+        self.last_host = self.host(self.models, write, full)
         try:
-            results = interp.run(func, args, self.host(self.models, write, full))
+            results = interp.run(func, args, self.last_host)
         except interp.Failure as problem:
             raise RunError("E0505", str(problem)) from problem
         return [(memoryview(r.tobytes()), _NAMES[r.dtype.name], r.shape) for r in results]

@@ -31,12 +31,14 @@ def run(
     if path.endswith(".tl"):
         from tlc import driver
 
-        built = driver.build(path, timings=timings)
+        built = driver.build(path, timings=timings, seed=int(options["seed"] or 0))
         show(built.warnings)
         artifact: Any = built
     else:
         from tlc.runtime.artifact import read_artifact
 
+        if options["seed"] is not None:
+            raise RunError("E0504", "the seed of an artifact is that of its build")
         artifact = read_artifact(path)
     clock("open")
     folders = [os.path.dirname(path), ""]
@@ -113,27 +115,11 @@ def _with_arrays(program: Any, entry: Any, options: dict[str, Any]) -> None:
     """Call an entry with arrays from .npy files; print its results, or write one to a file."""
     import numpy as np
 
-    from tlc.arrays import call
+    from tlc.arrays import call, from_files
 
-    given: dict[str, Any] = {}
-    for item in options["input"]:
-        name, equals, path = item.partition("=")
-        if not equals:
-            raise RunError("E0504", f"`--input {item}` is not NAME=FILE.npy")
-        try:
-            given[name] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise RunError("E0601", f"{path} cannot be read as .npy: {problem}") from problem
-    names = [p["name"] for p in entry.params]
-    for name in given.keys() ^ set(names):
-        what = "is missing" if name in names else "is no parameter"
-        raise RunError(
-            "E0504",
-            f"`{name}` of `{entry.name}` {what}",
-            f"its parameters are {', '.join(names) or 'none'}: --input NAME=FILE.npy",
-        )
+    args = from_files(options["input"], entry)
     write, full = sys.stdout.write, bool(options["print-full"])
-    results = call(program, entry, [given[name] for name in names], write, full)
+    results = call(program, entry, args, write, full)
     if options["output"]:
         if len(results) != 1:
             raise RunError(

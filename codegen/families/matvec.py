@@ -21,6 +21,7 @@ from tlc.codegen.families.product import (
 )
 from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, plus, scalar_load, widened
+from tlc.ir.dims import Dim
 from tlc.ir.types import PACKED
 
 _STRIP = 256  # columns that a CPU thread sums before it goes on, as dot products
@@ -64,14 +65,26 @@ def _strips(draft: Draft, product: Product, strip: int, template: str, **context
     )
 
 
+def _lines(sizes: Sizes, right: Operand, place: str, step: Dim) -> dict[str, str]:
+    """How rows of the matrix are handed to a function: where the first starts, and the step."""
+    encoding, buffer = right.access.encoding, f"in{right.access.arg}"
+    packed = encoding in PACKED
+    return {
+        "packed": f"_{encoding}" if packed else "",
+        "line": f"{buffer}, {place}" if packed else plus(buffer, place),
+        "step": sizes(step),
+    }
+
+
 def _cpu_dots(draft: Draft, product: Product) -> Kernel:
     region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
     depth = pieces(product.depth, _COPIED, 32)
     # enough columns that converting the left rows costs little, enough work for a threadgroup
     strip = pieces(product.columns, min(_STRIP, max(64, 16 * draft.profile.work // depth)), 8)
-    place = right.place(sizes, "b", "n", "k0")
-    packed = right.access.encoding in PACKED
-    buffer = f"in{right.access.arg}"
+    if product.layout == "nt":
+        read = _lines(sizes, right, right.place(sizes, "b", "n", "k0"), right.line)
+    else:
+        read = {"element": scalar_load(right.access, right.place(sizes, "b", "n", "k"))}
     return _strips(
         draft,
         product,
@@ -79,10 +92,7 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         "dots",
         depth=depth,
         left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
-        packed=f"_{right.access.encoding}" if packed else "",
-        line=f"{buffer}, {place}" if packed else plus(buffer, place),
-        step=sizes(right.line),
-        element=scalar_load(right.access, right.place(sizes, "b", "n", "k")),
+        **read,
     )
 
 
@@ -92,17 +102,13 @@ def _cpu_columns(draft: Draft, product: Product) -> Kernel:
     strip = _WIDE_STRIP
     if product.columns.is_static:
         strip = min(_WIDE_STRIP, max(_STRIP, int(product.columns) // 8))
-    place, buffer = right.place(sizes, "b", "n0", "k0"), f"in{right.access.arg}"
-    packed = right.access.encoding in PACKED
     return _strips(
         draft,
         product,
         pieces(product.columns, strip, 8),
         "columns",
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
-        packed=f"_{right.access.encoding}" if packed else "",
-        line=f"{buffer}, {place}" if packed else plus(buffer, place),
-        step=sizes(right.depth),
+        **_lines(sizes, right, right.place(sizes, "b", "n0", "k0"), right.depth),
     )
 
 

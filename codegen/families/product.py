@@ -47,11 +47,11 @@ def positions(
     for name, count, piece in parts:
         if count == ONE:
             lines.append(f"const uint {name} = 0u;")
-            continue
-        last = name == many[-1] and not batched
-        wrap = "" if last else f" % {sizes(count)}"
-        lines.append(f"const uint {name} = {rest}{wrap} * {piece}u;")
-        rest = f"{rest} / {sizes(count)}"
+        elif name == many[-1] and not batched:
+            lines.append(f"const uint {name} = {rest} * {piece}u;")
+        else:
+            lines.append(f"const uint {name} = {rest} % {sizes(count)} * {piece}u;")
+            rest = f"{rest} / {sizes(count)}"
     return [*lines, f"const uint b = {rest};"] if batched else lines
 
 

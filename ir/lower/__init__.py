@@ -6,7 +6,20 @@ its body in place with the types of its arguments, so every call is checked and 
 itself.
 """
 
-from tlc.ir.lower import files, making, output, shaping  # noqa: F401  (they fill the table of builtins)
+# ruff: noqa: F401  (these fill the table of builtins)
+from tlc.ir.lower import (
+    assertions,
+    einsum,
+    files,
+    making,
+    neural,
+    older,
+    output,
+    random,
+    shaping,
+    strings,
+    vectors,
+)
 from tlc.ir.lower.module import Lowered, lower
 
 __all__ = ["Lowered", "lower"]

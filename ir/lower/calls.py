@@ -13,7 +13,7 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, statements
+from tlc.ir.lower import expressions, statements, structs
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
 from tlc.ir.lower.values import Lowered, describe, is_number, whole
@@ -32,19 +32,31 @@ class Argument:
 
 def call(cx: Context, node: ast.Call) -> Lowered:
     """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`."""
+    from tlc.ir.lower import older
     from tlc.ir.lower.builtins import SPECIAL
 
     match node.callee:
         case ast.Name(id=name, span=at):
             first: list[Argument] = []
         case ast.Attribute(value=receiver, name=name, name_span=at):
-            first = [Argument(expressions.expression(cx, receiver), receiver.span)]
+            value = expressions.expression(cx, receiver)
+            first = [Argument(value, receiver.span)]
+            fn = structs.method(cx, value, name)
+            if fn is not None:
+                given = first + _arguments(cx, node)
+                return invoke(cx, fn, given, node.span, value.decl.name, node.type_args)
         case ast.Path(parts=parts, span=at):
             name, first = "::".join(parts), []
+            found = structs.associated(cx, parts)
+            if found is not None:
+                return invoke(cx, found[1], _arguments(cx, node), node.span, found[0])
         case other:
             cx.fail("E0302", "this cannot be called", other.span)
     if name in cx.program.functions:
-        return _function(cx, cx.program.functions[name], first + _arguments(cx, node), node.span)
+        fn = cx.program.functions[name]
+        cx.program.called.add(name)
+        return invoke(cx, fn, first + _arguments(cx, node), node.span, "", node.type_args)
+    name = older.current(name)
     if node.type_args and (name != "tensor" or len(node.type_args) != 1):
         cx.unsupported(f"`{name}` with type arguments", at)
     if name in SPECIAL:
@@ -61,22 +73,15 @@ def call(cx: Context, node: ast.Call) -> Lowered:
 # fmt: off
 # builtins of the language that have no operation behind them yet
 _LATER = frozenset((
-    "panic", "assert", "assert_eq", "env", "input", "str", "to_int", "append", "get", "set",
-    "vec", "from_vec", "to_vec", "IntVec", "FloatVec", "StringVec", "BoolVec",
-    "rand", "randn", "random_normal", "f16::rand", "f16::randn", "f32::rand", "f32::randn",
-    "batch_norm", "conv2d", "max_pool2d", "avg_pool2d", "einsum", "rope", "causal_mask",
-    "apply_attention_mask", "attention", "scatter", "one_hot", "cumsum", "sort", "topk",
-    "fused_add_relu", "fused_mul_relu", "fused_affine", "fused_gelu_linear", "padding_mask",
-    "combine_masks", "precompute_rope_cos", "precompute_rope_sin", "dropout",
     "load_image", "preprocess", "predict", "load_tokenizer", "tokenize", "detokenize",
     "detokenize_incremental", "temperature_sample", "sample", "top_k", "top_p", "min_p",
     "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",
-    "cleanup", "new_tensor_buffer", "alloc", "KVCache::new_f16", "KVCache::new_f32",
+    "KVCache::new_f16", "KVCache::new_f32",
     "entity_onehot", "entity_dim", "transe_score", "distmult_score", "complex_score",
     "margin_ranking_loss", "binary_cross_entropy", "predict_tail_transe",
     "predict_tail_distmult", "predict_tail_complex", "predict_head_transe",
     "predict_head_distmult", "predict_head_complex", "compute_rank", "compute_mrr",
-    "compute_hits_at_k", "compute_mean_rank", "relational_aggregate", "normalize_features",
+    "compute_hits_at_k", "compute_mean_rank", "relational_aggregate",
 ))
 # fmt: on
 
@@ -122,9 +127,18 @@ def _count(n: int) -> str:
 # ---- functions of the program --------------------------------------------------------------------
 
 
-def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowered:
-    """A function's body with its parameters bound, lowered where it is called."""
-    cx.program.called.add(fn.name)
+def invoke(
+    cx: Context,
+    fn: ast.Fn,
+    args: list[Argument],
+    span: Span,
+    owner: str = "",
+    type_args: Sequence[ast.TypeExpr] = (),
+) -> Lowered:
+    """A function's body with its parameters bound, lowered where it is called.
+
+    `owner` is the struct that it is a method of.
+    """
     cx.step(span)
     if cx.skipping and any(name == fn.name for name, _ in cx.calls):
         raise CompileError([])  # a recursion in code that never runs: nothing can be said
@@ -135,11 +149,15 @@ def _function(cx: Context, fn: ast.Fn, args: list[Argument], span: Span) -> Lowe
             span,
             hint="a recursion has to end on a condition that is known at build",
         )
-    if fn.generics:
-        cx.unsupported("a generic function", fn.name_span)
+    if len(type_args) > len(fn.generics):
+        cx.fail("E0203", f"`{fn.name}` has {len(fn.generics)} type parameters", type_args[-1].span)
     params = [Param(p.name) for p in fn.params]
     placed = place(cx, params, args, f"`{fn.name}`", span)
-    scope, symbols = Scope(cx.globals), Symbols()
+    scope, symbols = Scope(cx.globals), Symbols(types=dict.fromkeys(fn.generics))
+    symbols.types.update(zip(fn.generics, (t.name for t in type_args), strict=False))
+    if owner:
+        symbols.types.update(dict.fromkeys(cx.program.structs[owner].generics))
+        symbols.types["Self"] = owner
     for param in fn.params:
         bind(param.type, placed[param.name].value, placed[param.name].span, symbols)
     for param in fn.params:
@@ -158,9 +176,11 @@ def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | 
     """
     for name, size in symbols.sizes.items():
         scope.names.setdefault(name, int(size) if size.is_static else size)
+    scope.names.update((f"<{n}>", type) for n, type in symbols.types.items() if type is not None)
     cx.calls.append((fn.name, span))
     try:
         with cx.inner(scope):
+            scope.tail = True
             try:
                 value, at = statements.body(cx, fn.body.body), _last(fn)
             except statements.Return as found:
@@ -169,7 +189,8 @@ def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | 
                 cx.fail("E0101", "`break` and `continue` stand inside a loop", fn.name_span)
         if fn.result is None:
             return value
-        if isinstance(value, Value) and is_tensor_type(fn.result):
+        plain = fn.result.name not in symbols.types
+        if isinstance(value, Value) and is_tensor_type(fn.result) and plain:
             unify(cx, fn.result, value, at, f"the result of `{fn.name}`", symbols)
             return value
         return convert(cx, fn.result, value, at, f"the result of `{fn.name}`", symbols)
@@ -231,6 +252,8 @@ def _default(param: Param) -> object:
             return text == "true"
         case "axis" | "int":
             return int(text)
+        case "pair":
+            return (int(text), int(text))
     return text
 
 
@@ -275,6 +298,11 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
             numbers = [whole(v) for v in value] if isinstance(value, list) else [None]
             if all(isinstance(n, int) for n in numbers):
                 return tuple(numbers)
+        case "pair":
+            both = value if isinstance(value, list) else [value, value]
+            numbers = [whole(v) for v in both]
+            if len(numbers) == 2 and all(isinstance(n, int) for n in numbers):
+                return tuple(numbers)
         case "shape":
             return shape_of(cx, value, arg.span)
     _wrong(cx, name, param, arg)
@@ -283,7 +311,7 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
 def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
     wanted = {"tensor": "a tensor", "axis": "an axis", "int": "a whole number", "dim": "a size",
               "float": "a number", "bool": "true or false", "str": "a string",
-              "axes": "a list of axes"}.get(param.kind, param.kind)  # fmt: skip
+              "axes": "a list of axes", "pair": "a whole number or two"}.get(param.kind, param.kind)  # fmt: skip
     code, late = "E0302", ""
     if isinstance(arg.value, Value | Dim) and param.kind != "tensor":
         code, late = "E0304", ", known at build"
@@ -311,4 +339,4 @@ def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     return tuple(sizes)
 
 
-__all__ = ["Argument", "apply", "builtin", "call", "place", "shape_of"]
+__all__ = ["Argument", "apply", "builtin", "call", "invoke", "place", "shape_of"]

@@ -14,10 +14,11 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison
+from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison, Struct
 from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
 
 OpenModel = Callable[[str, Span], ModelHeader]
+DRAW = "draw "  # hidden: how many times random numbers were drawn (no name holds a space)
 MAX_CALLS = 100
 MAX_STEPS = 500_000  # statements and calls
 
@@ -28,6 +29,8 @@ class Scope:
     def __init__(self, parent: Scope | None = None) -> None:
         self.parent = parent
         self.names: dict[str, Lowered] = {}
+        self.tail = False  # its last statement is the end of a function
+        self.owned: list[tuple[str, Struct]] = []  # what is dropped when the scope ends
 
     def outwards(self) -> Iterator[Scope]:
         """This scope, the one around it, and so on."""
@@ -42,7 +45,7 @@ class Scope:
 
     def visible(self) -> set[str]:
         """All names that can be read here."""
-        return {name for scope in self.outwards() for name in scope.names}
+        return {name for scope in self.outwards() for name in scope.names if " " not in name}
 
 
 class TooLong(CompileError):
@@ -61,9 +64,14 @@ class Program:
     top_level: list[ast.Stmt | ast.TensorDecl]
     global_names: set[str]
     open_model: OpenModel
+    seed: int = 0  # of random numbers
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
+    structs: dict[str, ast.Struct] = field(default_factory=dict)
+    methods: dict[str, dict[str, ast.Fn]] = field(default_factory=dict)
+    drops: dict[str, ast.Fn] = field(default_factory=dict)
+    blocks: list[ast.Test | ast.Bench] = field(default_factory=list)
     followed: set[tuple[str, int]] = field(default_factory=set)  # loops that the build unrolls
     symbols: int = 0
     steps: int = 0
@@ -95,6 +103,9 @@ class Context:
     ranges: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)  # of loop counters
     skipping: int = 0  # inside code that is only checked
     calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
+
+    def __post_init__(self) -> None:
+        self.globals.names.setdefault(DRAW, 0)
 
     # ---- errors -------------------------------------------------------------------------------
 
@@ -229,3 +240,8 @@ class Context:
         made = Model(index, path, header, dtype)
         program.models[f"{dtype}:{path}"] = made
         return made
+
+
+def where(span: Span) -> str:
+    """A place as run-time messages show it: `linear.tl:12`."""
+    return f"{span.source.name.rsplit('/', 1)[-1]}:{span.line}"

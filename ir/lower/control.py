@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value, replace_operands
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, statements
-from tlc.ir.lower.context import Context, Scope
-from tlc.ir.lower.values import Flag, Lowered, Poison, describe, is_number, truth, whole
+from tlc.ir.lower import composite, expressions, statements
+from tlc.ir.lower.context import DRAW, Context, Scope
+from tlc.ir.lower.merge import Merge, Region, Result, as_text, as_type, host_number, is_count
+from tlc.ir.lower.values import NEVER, Lowered, Poison, Text, describe, is_number, whole
 from tlc.ir.opdef import OPS
 from tlc.ir.types import TensorType
 
@@ -26,21 +28,12 @@ ONE = Dim.of(1)
 FOLLOWED = 16  # a loop of known length that hands on numbers is followed up to so many passes
 
 
-@dataclass(slots=True)
-class Region:
-    """A region being filled, and what the names that it assigns are at its end."""
-
-    block: Block
-    after: dict[str, Lowered] = field(default_factory=dict)
-    value: Lowered = None
-
-
 def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
     """The names that statements assign, at any depth."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Assign):
+        if isinstance(node, ast.Assign | ast.ExprStmt):
             yield from statements.assigned(node)
         waiting += node.children()
 
@@ -48,7 +41,7 @@ def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
 def outer_names(cx: Context, nodes: Iterable[ast.Node]) -> dict[str, Scope]:
     """The names of the scopes around a region that it may assign, hidden ones included."""
     found: dict[str, Scope] = {}
-    for name in [*dict.fromkeys(assigned_inside(nodes)), BREAK, SKIP]:
+    for name in [*dict.fromkeys(assigned_inside(nodes)), BREAK, SKIP, DRAW]:
         scope = cx.scope.find(name)
         if scope is not None and not isinstance(scope.names[name], Poison):
             found[name] = scope
@@ -86,21 +79,33 @@ def choose(
 ) -> Lowered:
     """An `if` that run time decides; its value, and new values of the names it assigns."""
     names = outer_names(cx, (n for part in nodes for n in part))
-    regions = []
+    regions, ways = [], []
     for branch in branches:
         with _filling(cx, names) as region, cx.inner():
             try:
                 region.value = branch()
             except statements.LoopExit as way:
                 _leave(cx, way, span)
+            except statements.Panic:
+                region.value = NEVER
             except statements.Return as way:
-                cx.unsupported("a `return` that only run time decides, here", way.span)
+                region.value = way.value
+                ways.append(way)
         regions.append(region)
     then, orelse = regions
-    merge = _Merge(cx, span)
+    if ways:
+        if len(ways) + [r.value for r in regions].count(NEVER) < 2:
+            cx.unsupported("a `return` that only run time decides, here", ways[0].span)
+        # only what outlives the function matters behind it
+        names = {name: scope for name, scope in names.items() if scope is cx.globals}
+    for region in regions:
+        if region.value is NEVER:
+            region.after = dict.fromkeys(names, NEVER)
+    merge = Merge(cx, span, (then, orelse))
     merged = {n: merge.join(f"`{n}`", then.after[n], orelse.after[n]) for n in names}
     no_value = then.value is None or orelse.value is None
-    value = None if no_value else merge.join("the value", then.value, orelse.value)
+    never = then.value is NEVER and orelse.value is NEVER
+    value = None if no_value or never else merge.join("the value", then.value, orelse.value)
     for region, values in zip(regions, merge.yields, strict=True):
         cx.builder.block, outer = region.block, cx.builder.block
         tensors = [v(cx) for v in values]
@@ -117,84 +122,19 @@ def choose(
     )
     assert isinstance(made, Op)
 
-    def settled(joined: Lowered) -> Lowered:
-        return made.results[joined.index] if isinstance(joined, _Result) else joined
+    def result(joined: Lowered) -> Lowered:
+        return made.results[joined.index] if isinstance(joined, Result) else joined
 
+    def settled(joined: Lowered) -> Lowered:
+        return composite.mapped(joined, result)
+
+    if never:
+        raise statements.Panic
     for name, joined in merged.items():
         names[name].names[name] = settled(joined)
+    if ways:
+        raise statements.Return(settled(value), ways[0].span)
     return settled(value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """The tensor result of an `if`, by its number."""
-
-    index: int
-
-
-class _Merge:
-    """Joins what two branches leave behind."""
-
-    def __init__(self, cx: Context, span: Span) -> None:
-        self.cx, self.span = cx, span
-        self.ints: list[tuple[str, Dim, Dim]] = []
-        self.yields: tuple[list[Callable[[Context], Value]], list[Callable[[Context], Value]]] = (
-            [],
-            [],
-        )
-
-    def join(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
-        """One value for both: the same thing, a number of the host, or a result of the `if`."""
-        alike = type(then) is type(orelse) and not isinstance(then, Value)
-        if then is orelse or (alike and then == orelse):
-            return then
-        if isinstance(then, Value) or isinstance(orelse, Value):
-            return self._tensor(what, then, orelse)
-        flags = [truth(v) for v in (then, orelse)]
-        if flags[0] is not None and flags[1] is not None:
-            return Flag(self._number(flags[0], flags[1]))
-        a, b = whole(then), whole(orelse)
-        if a is not None and b is not None:
-            return self._number(Dim.of(a), Dim.of(b))
-        if is_number(then) and is_number(orelse):  # numbers with fractions live on the device
-            return self._tensor(what, then, orelse)
-        self._differ(what, then, orelse)
-        return None
-
-    def _number(self, then: Dim, orelse: Dim) -> Dim:
-        symbol = self.cx.program.new_symbol()
-        self.ints.append((symbol, then, orelse))
-        return Dim.of(symbol)
-
-    def _tensor(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
-        like = then if isinstance(then, Value) else orelse
-        type = like.tensor if isinstance(like, Value) else TensorType("f32", ())
-        for at, side in enumerate((then, orelse)):
-            fits = side.type == type if isinstance(side, Value) else is_number(side)
-            if not fits:
-                self._differ(what, then, orelse)
-            self.yields[at].append(_as_type(side, type, self.span))
-        return _Result(len(self.yields[0]) - 1)
-
-    def _differ(self, what: str, then: Lowered, orelse: Lowered) -> None:
-        self.cx.fail(
-            "E0302",
-            f"{what} is {describe(then)} in one branch and {describe(orelse)} in the other",
-            self.span,
-        )
-
-
-def _as_type(value: Lowered, type: TensorType, span: Span) -> Callable[[Context], Value]:
-    """The value as a tensor of a type, made in the block that is current when it is called."""
-
-    def make(cx: Context) -> Value:
-        if isinstance(value, Value):
-            return value
-        cx.builder.span = span
-        number = cx.builder.constant(float(value), type.with_shape(()))
-        return cx.builder.broadcast(number, type.shape)
-
-    return make
 
 
 def _leave(cx: Context, way: statements.LoopExit, span: Span) -> None:
@@ -241,7 +181,7 @@ def loop(
     with cx.inner():
         cx.scope.names[BREAK] = cx.scope.names[SKIP] = 0
         names = outer_names(cx, [node])
-        promoted: dict[str, TensorType] = {}
+        promoted: dict[str, TensorType | None] = {}
         while True:  # a number that becomes a tensor in the loop has to be one before it
             start = len(cx.builder.block.ops)
             made = _Loop(cx, names, promoted, node.span, passes)
@@ -259,7 +199,7 @@ class _Loop:
         self,
         cx: Context,
         names: dict[str, Scope],
-        promoted: dict[str, TensorType],
+        promoted: dict[str, TensorType | None],
         span: Span,
         passes: int | None,
     ) -> None:
@@ -269,14 +209,15 @@ class _Loop:
         self.tensors: dict[str, Value] = {}  # carried, by name: the value before the loop
         self.symbols: dict[str, str] = {}
         self.first: dict[str, Dim] = {}
-        self.flags: set[str] = set()
+        self.makes: dict[str, Callable[[Dim], Lowered]] = {}
 
     def run(
         self, body: ast.Block, counter: Counter | None, test: ast.Expr | None
-    ) -> dict[str, TensorType] | None:
+    ) -> dict[str, TensorType | None] | None:
         """None when done; else the names that have to be tensors from the start."""
         cx, new = self.cx, self.cx.program.new_symbol
-        before = {name: scope.names[name] for name, scope in self.names.items()}
+        given = {name: scope.names[name] for name, scope in self.names.items()}
+        before = composite.flat(given)
         arguments = self._enter(before)
         ticks: list[tuple[str, Dim, Dim, str]] = []
         go_on = ONE
@@ -285,8 +226,9 @@ class _Loop:
             go_on = Dim.of(new())
         with _filling(cx, self.names) as region:
             region.block.args = list(arguments.values())
+            inside = {path: self._inside(path, arguments, before) for path in before}
             for name, scope in self.names.items():
-                scope.names[name] = self._inside(name, arguments, before)
+                scope.names[name] = composite.rebuilt(name, given[name], inside)
             inner = Scope(cx.scope)
             if counter is not None:
                 tick = new()
@@ -299,10 +241,21 @@ class _Loop:
                     statements.body(cx, body.body)
                 except statements.LoopExit as way:
                     _leave(cx, way, self.span)
+                except statements.Panic:
+                    pass  # the first pass ends the run
             if test is not None:
                 again = _dim(expressions.condition(cx, test))
                 ticks.append((str(go_on.symbol), entry, again, new()))
-            after = {name: scope.names[name] for name, scope in self.names.items()}
+            behind = {name: scope.names[name] for name, scope in self.names.items()}
+            after = composite.flat(behind)
+            for path in [p for p in self.symbols if p in after]:
+                after[path] = self._counted(after[path])
+        for name in self.names:
+            if (
+                composite.leaves("", given[name]).keys()
+                != composite.leaves("", behind[name]).keys()
+            ):
+                self._changes(name, given[name], behind[name])
         if self.passes != -1 and not region.block.ops:
             return None
         wanted = self._wanted(before, after)
@@ -310,7 +263,7 @@ class _Loop:
             return wanted
         self._check_sizes(region.block)
         self.breaks = whole(after[BREAK]) != 0 and after[BREAK] != Dim.of(self.symbols[BREAK])
-        self.emitted = self._emit(region, before, after, ticks, go_on)
+        self.emitted = self._emit(region, before, after, ticks, go_on, given)
         return None
 
     def _enter(self, before: dict[str, Lowered]) -> dict[str, Value]:
@@ -318,17 +271,18 @@ class _Loop:
         arguments: dict[str, Value] = {}
         for name, value in before.items():
             if name in self.promoted:
-                value = _as_type(value, self.promoted[name], self.span)(self.cx)
-            flag = truth(value)
-            number = flag if flag is not None else whole(value)
+                type = self.promoted[name]
+                if type is None:
+                    value = self._counted(value)
+                else:
+                    value = as_type(value, type, self.span)(self.cx)
+            number = host_number(value)
             if isinstance(value, Value):
                 self.tensors[name] = value
                 arguments[name] = Value(value.type, name=name)
-            elif number is not None and not isinstance(value, float):
+            elif number is not None:
                 self.symbols[name] = self.cx.program.new_symbol()
-                self.first[name] = Dim.of(number)
-                if flag is not None:
-                    self.flags.add(name)
+                self.first[name], self.makes[name] = number
         return arguments
 
     def _inside(
@@ -339,19 +293,35 @@ class _Loop:
         if name in arguments:
             return arguments[name]
         if name in self.symbols:
-            symbol = Dim.of(self.symbols[name])
-            return Flag(symbol) if name in self.flags else symbol
+            return self.makes[name](Dim.of(self.symbols[name]))
         return before[name]
+
+    def _counted(self, value: Lowered) -> Lowered:
+        """What the host carries as a number: one of the device is read, a string is noted."""
+        if isinstance(value, str):
+            return as_text(self.cx, value, self.span)
+        return expressions.on_host(self.cx, value, self.span) if is_count(value) else value
 
     def _wanted(
         self, before: dict[str, Lowered], after: dict[str, Lowered]
-    ) -> dict[str, TensorType]:
-        """Names that are numbers before the loop and tensors behind a pass."""
-        return {
-            name: value.tensor
-            for name, value in after.items()
-            if isinstance(value, Value) and is_number(before[name]) and name not in self.promoted
-        }
+    ) -> dict[str, TensorType | None]:
+        """Names that are numbers before the loop and tensors behind a pass; numbers with fractions
+        that change live on the device too, where only run time knows how often they do. None for
+        the opposite, what a pass leaves to the host: a number of the device, a string."""
+        wanted: dict[str, TensorType | None] = {}
+        for name, value in after.items():
+            if name in self.promoted:
+                continue
+            if not is_number(before[name]):
+                number = is_count(before[name]) and not isinstance(value, Value)
+                text = isinstance(before[name], str) and isinstance(value, str | Text)
+                if number or (text and value != before[name]):
+                    wanted[name] = None
+            elif isinstance(value, Value):
+                wanted[name] = value.tensor
+            elif self.passes == -1 and isinstance(value, float) and value != before[name]:
+                wanted[name] = TensorType("f32", ())
+        return wanted
 
     def _check_sizes(self, block: Block) -> None:
         for op in (inner for outer in block.ops for inner in outer.walk()):
@@ -369,6 +339,7 @@ class _Loop:
         after: dict[str, Lowered],
         ticks: list[tuple[str, Dim, Dim, str]],
         go_on: Dim,
+        given: dict[str, Lowered],
     ) -> bool:
         """Append the loop; False when the build should follow it instead."""
         cx, block = self.cx, region.block
@@ -385,19 +356,18 @@ class _Loop:
             elif name == SKIP:
                 results[name] = 0
             elif name in self.symbols:
-                flag = truth(value)
-                number = flag if flag is not None else whole(value)
-                if number is None or isinstance(value, float):
+                number = host_number(value)
+                if number is None or number[1] is not self.makes[name]:
                     self._changes(name, before[name], value)
                 symbol, behind = self.symbols[name], cx.program.new_symbol()
-                step = Dim.of(number if number is not None else 0)
+                step = number[0]
                 if step == Dim.of(symbol):
                     self._settle(block, symbol, self.first[name])
                     ints = [tuple(_in(p, symbol, self.first[name]) for p in i) for i in ints]  # type: ignore[misc]
                     results[name] = before[name]
                     continue
                 ints.append((symbol, self.first[name], step, behind))
-                results[name] = Flag(Dim.of(behind)) if name in self.flags else Dim.of(behind)
+                results[name] = self.makes[name](Dim.of(behind))
                 if name != BREAK and self.passes != -1:
                     known = self._known_end(symbol, name, step)
                     if known is None:
@@ -424,8 +394,8 @@ class _Loop:
         )
         assert isinstance(made, Op)
         results.update(zip(kept, made.results, strict=True))
-        for name, value in results.items():
-            self.names[name].names[name] = value
+        for name, scope in self.names.items():
+            scope.names[name] = composite.rebuilt(name, given[name], results)
         return True
 
     def _known_end(self, symbol: str, name: str, step: Dim) -> Dim | None:
@@ -445,7 +415,10 @@ class _Loop:
         if not isinstance(after, Value) or after.type != before.type:
             self._changes(name, before, after)
 
-    def _changes(self, name: str, before: Lowered, after: Lowered) -> None:
+    def _changes(self, name: str, before: Lowered, after: Lowered) -> NoReturn:
+        if isinstance(before, list) and isinstance(after, list):
+            text = "an array whose length changes in a loop whose passes only the run counts"
+            self.cx.unsupported(text, self.span)
         self.cx.fail(
             "E0302",
             f"`{name}` is {describe(before)} before this loop and {describe(after)} behind a pass",

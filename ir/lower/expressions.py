@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, truncated
-from tlc.ir.lower import calls, control, indexing, statements
+from tlc.ir.lower import calls, control, indexing, patterns, statements, structs
+from tlc.ir.lower.compare import COMPARISONS, compare, no_operator, same_text
 from tlc.ir.lower.context import Context, TooLong
 from tlc.ir.lower.literals import check_range, literal
 from tlc.ir.lower.types import dtype_of
@@ -19,6 +19,7 @@ from tlc.ir.lower.values import (
     Flag,
     Lowered,
     Range,
+    Text,
     describe,
     first_piece,
     is_number,
@@ -35,14 +36,6 @@ _TENSOR_OPS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow", "@": "matmul",
     "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&&": "and", "||": "or",
 }  # fmt: skip
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
 
 
 def expression(cx: Context, node: ast.Expr) -> Lowered:
@@ -83,14 +76,15 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
             return _if(cx, test, then, orelse, node.span)
         case ast.BlockExpr(body=body):
             return statements.block(cx, body)
+        case ast.StructLit():
+            return structs.literal(cx, node)
+        case ast.Match():
+            return patterns.match(cx, node)
         case ast.Path(parts=parts):
             cx.fail("E0201", f"`{'::'.join(parts)}` is a function; call it", node.span)
         case ast.Set():
             cx.fail("E0302", "a set `{a, b}` can only be walked by `for`", node.span)
-    cx.unsupported(_NAMES.get(type(node).__name__, "this expression"), node.span)
-
-
-_NAMES = {"Match": "`match`", "StructLit": "a struct literal"}
+    cx.unsupported("this expression", node.span)
 
 
 # ---- operators -----------------------------------------------------------------------------------
@@ -121,14 +115,42 @@ def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
 def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
     """An end of a range: a whole number, which only run time may know."""
     if isinstance(value, Value) and value.tensor.dtype == "i32" and value.tensor.numel == Dim.of(1):
-        symbol = cx.program.new_symbol()
-        cx.builder.span = span
-        cx.builder.append("read", value, symbol=symbol)
-        return Dim.of(symbol)
+        return Dim.of(read(cx, value, span))
     end = whole(value)
     if end is None:
         cx.fail("E0303", f"a range ends at a whole number, and this is {describe(value)}", span)
     return end
+
+
+def read(cx: Context, value: Value, span: Span) -> str:
+    """The symbol of a tensor's one element."""
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("read", value, symbol=symbol)
+    return symbol
+
+
+def _whole(value: Lowered) -> bool:
+    """Whether this is one whole number, of the host or the device."""
+    if isinstance(value, Value):
+        return value.tensor.dtype == "i32" and not value.tensor.shape
+    return whole(value) is not None
+
+
+def _true_or_false(value: Lowered) -> bool:
+    """Whether this is one truth value, of the host or the device."""
+    if isinstance(value, Value):
+        return value.tensor.dtype == "bool" and not value.tensor.shape
+    return truth(value) is not None
+
+
+def on_host(cx: Context, value: Value, span: Span) -> Dim | Flag:
+    """The one element of a tensor of whole numbers or truth values, as the host knows it."""
+    if value.tensor.dtype not in ("i32", "bool") or value.tensor.numel != Dim.of(1):
+        text = f"one whole number or truth value is needed, and this is {value.type}"
+        cx.fail("E0302", text, span)
+    number = Dim.of(read(cx, value, span))
+    return Flag(number) if value.tensor.dtype == "bool" else number
 
 
 def _limited(cx: Context, length: int, span: Span) -> None:
@@ -139,10 +161,17 @@ def _limited(cx: Context, length: int, span: Span) -> None:
 def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Lowered:
     """An operator applied to two values: at build when both are known, else as an operation."""
     left, right = first_piece(left), first_piece(right)
+    # the index that `argmax` finds is a number to count on with
+    counts = op in "+-*/%" and _whole(left) and _whole(right)
+    if counts or (op in ("==", "!=") and _true_or_false(left) and _true_or_false(right)):
+        left, right = (
+            on_host(cx, v, at.span) if isinstance(v, Value) else v
+            for v, at in ((left, node.left), (right, node.right))
+        )
     if isinstance(left, Value) or isinstance(right, Value):
         return _tensor_binary(cx, op, left, right, node)
-    if op in _COMPARE:
-        return _compare(cx, op, left, right, node)
+    if op in COMPARISONS and not isinstance(left, Text) and not isinstance(right, Text):
+        return compare(cx, op, left, right, node)
     truths = [truth(v) for v in (left, right)]
     if op in ("&&", "||") and truths[0] is not None and truths[1] is not None:
         both = truths[0] * truths[1]
@@ -152,6 +181,8 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
     )
     if numbers:
         return _arithmetic(cx, op, left, right, node)
+    if isinstance(left, Text) or isinstance(right, Text):
+        return same_text(cx, op, left, right, node)
     match op, left, right:
         case "+", str(), str():
             _limited(cx, len(left) + len(right), node.span)
@@ -163,19 +194,7 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
             return _tensor_binary(cx, op, left, right, node)
         case _, int() | float(), list():
             return _tensor_binary(cx, op, left, right, node)
-    _no_operator(cx, op, left, right, node)
-
-
-def _no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> NoReturn:
-    cx.fail(
-        "E0302",
-        f"no `{op}` of {describe(left)} and {describe(right)}",
-        node.span,
-        others=[
-            Label(node.left.span, f"this is {describe(left)}"),
-            Label(node.right.span, f"this is {describe(right)}"),
-        ],
-    )
+    no_operator(cx, op, left, right, node)
 
 
 def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -> Lowered:
@@ -212,7 +231,7 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
             case "**":
                 result = left**right if not both_int or right >= 0 else float(left) ** right
             case _:
-                _no_operator(cx, op, left, right, node)
+                no_operator(cx, op, left, right, node)
     except (OverflowError, ZeroDivisionError):
         cx.fail("E0305", f"`{op}` of {left} and {right} has no finite result", node.span)
     if isinstance(result, complex):
@@ -220,39 +239,6 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     if isinstance(result, int) and not -(2**63) <= result < 2**63:
         cx.fail("E0305", f"`{op}` of {left} and {right} is beyond 64 bits", node.span)
     return int(result) if isinstance(result, Dim) and result.is_static else result
-
-
-def _late_compare(op: str, left: Dim, right: Dim) -> Flag:
-    """A comparison that run time makes, in terms of `<`, `<=` and `==`."""
-    if op in (">", ">="):
-        op, left, right = {">": "<", ">=": "<="}[op], right, left
-    found = left.compare("==" if op == "!=" else op, right)
-    return Flag(1 - found if op == "!=" else found)
-
-
-def _compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> bool | Flag:
-    match left, right:
-        case (list(), list()) | (tuple(), tuple()) if op in ("==", "!="):
-            pairs = zip(left, right, strict=False)
-            same = len(left) == len(right) and all(_compare(cx, "==", a, b, node) for a, b in pairs)
-            return same == (op == "==")
-    if isinstance(left, Dim) or isinstance(right, Dim):
-        if op == "==" and left == right:
-            return True
-        a, b = whole(left), whole(right)
-        if a is not None and b is not None:
-            gap = Dim.of(a) - Dim.of(b)
-            if gap.is_static:
-                return _COMPARE[op](int(gap), 0)
-            return _late_compare(op, Dim.of(a), Dim.of(b))
-        _no_operator(cx, op, left, right, node)
-    kinds = [
-        bool if isinstance(v, bool) else float if is_number(v) else type(v) for v in (left, right)
-    ]
-    ordered = kinds[0] in (float, str) or op in ("==", "!=")
-    if kinds[0] is not kinds[1] or not ordered or kinds[0] in (Value, list, tuple):
-        _no_operator(cx, op, left, right, node)
-    return _COMPARE[op](left, right)
 
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:
@@ -263,7 +249,7 @@ def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: as
     ]
     a, b = values
     if a is None or b is None:
-        _no_operator(cx, op, left, right, node)
+        no_operator(cx, op, left, right, node)
     if op == "@":
         return cx.emit("matmul", a, b, span=node.span, places=places)
     return elementwise(cx, _TENSOR_OPS[op], [a, b], node.span, places)
@@ -385,10 +371,7 @@ def condition(cx: Context, node: ast.Expr) -> bool | Dim:
                 node.span,
                 hint="`where(mask, a, b)` chooses element by element" if not one else "",
             )
-        symbol = cx.program.new_symbol()
-        cx.builder.span = node.span
-        cx.builder.append("read", value, symbol=symbol)
-        return Dim.of(symbol)
+        return Dim.of(read(cx, value, node.span))
     cx.fail("E0302", f"a condition is a bool, and this is {describe(value)}", node.span)
 
 
@@ -408,7 +391,7 @@ def _if(cx: Context, test: ast.Expr, then: ast.Expr, orelse: ast.Expr, span: Spa
             if unknown or isinstance(problem, TooLong):
                 raise
             return value  # code that never runs may rest on what does not hold, as a size does
-        except (statements.Return, statements.LoopExit):
+        except (statements.Return, statements.LoopExit, statements.Panic):
             return value
     _agree(cx, (taken, value), (other, skipped), span)
     return value

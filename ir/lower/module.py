@@ -6,15 +6,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
-from tlc.frontend.source import Span
+from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
-from tlc.ir.lower import calls, expressions, statements
+from tlc.ir.lower import calls, expressions, imports, statements, structs
 from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
-from tlc.ir.lower.types import Symbols, declared, is_tensor_type
+from tlc.ir.lower.imports import ImportFile
+from tlc.ir.lower.types import Symbols, is_tensor_type
+from tlc.ir.lower.types import declared as declared_type
 from tlc.ir.lower.values import Lowered as Known
 from tlc.ir.lower.values import describe
 
@@ -30,11 +33,6 @@ class Lowered:
 
 
 _NOT_YET = {
-    ast.Struct: "`struct`",
-    ast.Impl: "`impl`",
-    ast.Import: "`import`",
-    ast.Test: "`test`",
-    ast.Bench: "`bench`",
     ast.Entity: "`entity`",
     ast.Relation: "`relation`",
     ast.Rule: "a rule",
@@ -43,29 +41,48 @@ _NOT_YET = {
 }
 
 
-def lower(tree: ast.Program, open_model: OpenModel) -> Lowered:
+def lower(
+    tree: ast.Program,
+    open_model: OpenModel,
+    import_file: ImportFile | None = None,
+    seed: int = 0,
+    blocks: bool = False,
+) -> Lowered:
     """The IR of a program. Raises CompileError with everything that is wrong.
 
     `open_model(path, span)` gives the header of a model file; it raises ModelProblem.
+    `import_file(path, span)` gives the tree of the file that an `import` names, seen from the file
+    that the span lies in; it raises CompileError. `seed` is that of random numbers. With `blocks`,
+    every `test` and `bench` block is an entry too, called `test NAME` and `bench NAME`.
     """
-    program = _declarations(tree, open_model)
+    program = _declarations(tree, open_model, import_file)
+    program.seed = seed
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
     limit = sys.getrecursionlimit()
     # calls may nest 100 deep, and in each of them expressions and blocks 200 deep
     sys.setrecursionlimit(max(limit, 200_000))
     try:
-        problems += _entries(program, tree, skipped)
+        problems += _entries(program, tree, skipped, blocks)
     finally:
         sys.setrecursionlimit(limit)
     program.report(problems)
-    found = tuple(sorted(program.diagnostics.values(), key=lambda d: d.span.start if d.span else 0))
+    found = tuple(sorted(program.diagnostics.values(), key=partial(_order, tree.span.source)))
     if any(d.severity == "error" for d in found):
         raise CompileError(found)
     return Lowered(program.module, found, program.hints, skipped)
 
 
-def _entries(program: Program, tree: ast.Program, skipped: dict[str, str]) -> Iterator[Diagnostic]:
+def _order(source: Source, d: Diagnostic) -> tuple[bool, str, int]:
+    """Messages about the program's own file first, each file from top to bottom."""
+    if d.span is None:
+        return (False, "", 0)
+    return (d.span.source is not source, d.span.source.name, d.span.start)
+
+
+def _entries(
+    program: Program, tree: ast.Program, skipped: dict[str, str], blocks: bool
+) -> Iterator[Diagnostic]:
     """Adds the functions to the module, and the reasons of those that are none; yields errors.
 
     A function that the program calls was checked with the types it is called with: that it does
@@ -80,6 +97,18 @@ def _entries(program: Program, tree: ast.Program, skipped: dict[str, str]) -> It
         reported.update((d.code, d.span) for d in error.diagnostics)
         if isinstance(error, TooLong):
             return
+    for block in program.blocks if blocks else ():
+        try:
+            program.module.funcs.append(_block(program, block))
+        except _NoEntry as reason:
+            skipped[block_name(block)] = str(reason)
+        except CompileError as error:
+            for d in error.diagnostics:
+                if (d.code, d.span) not in reported:
+                    reported.add((d.code, d.span))
+                    yield d
+            if isinstance(error, TooLong):
+                return
     called = set(program.called)
     for fn in program.functions.values():
         program.called.clear()
@@ -111,13 +140,19 @@ def _first_line(error: CompileError) -> str:
     return error.diagnostics[0].message if error.diagnostics else "it does not compile by itself"
 
 
-def _declarations(tree: ast.Program, open_model: OpenModel) -> Program:
+def _declarations(
+    tree: ast.Program, open_model: OpenModel, import_file: ImportFile | None
+) -> Program:
     functions: dict[str, ast.Fn] = {}
+    structs_: dict[str, ast.Struct] = {}
+    impls: list[ast.Impl] = []
+    blocks: dict[str, ast.Test | ast.Bench] = {}
     top: list[ast.Stmt | ast.TensorDecl] = []
     names: set[str] = set()
-    problems: list[Diagnostic] = []
+    declared = imports.collect(tree, import_file)
+    problems = declared.problems
     main: ast.Main | None = None
-    for item in tree.body:
+    for item, own in declared.items:
         if type(item) in _NOT_YET:
             text = f"{_NOT_YET[type(item)]} is not supported yet"
             problems.append(Diagnostic("E0401", text, item.span))
@@ -129,7 +164,20 @@ def _declarations(tree: ast.Program, open_model: OpenModel) -> Program:
                     text = f"`{name}` is defined twice"
                     problems.append(Diagnostic("E0202", text, item.name_span, others=(first,)))
                 functions[name] = item
-            case ast.Main():
+            case ast.Struct(name=name):
+                if name in structs_:
+                    problems.append(structs.declared_twice(structs_[name], item))
+                structs_[name] = item
+            case ast.Test() | ast.Bench() if own:
+                name = block_name(item)
+                if name in blocks:
+                    first = Label(blocks[name].span, "the first one is here")
+                    text = f"`{name}` is defined twice"
+                    problems.append(Diagnostic("E0202", text, item.span, others=(first,)))
+                blocks[name] = item
+            case ast.Impl():
+                impls.append(item)
+            case ast.Main() if own:
                 if main is not None:
                     first = Label(main.span, "the first one is here")
                     problems.append(
@@ -139,7 +187,11 @@ def _declarations(tree: ast.Program, open_model: OpenModel) -> Program:
             case ast.Stmt() | ast.TensorDecl():
                 top.append(item)
                 names.update(statements.assigned(item))
-    program = Program(functions, top, names, open_model)
+    program = Program(
+        functions, top, names, open_model, structs=structs_, blocks=list(blocks.values())
+    )
+    for impl in impls:
+        problems += structs.declare(program, impl)
     program.report(problems)
     return program
 
@@ -156,11 +208,15 @@ def _main(program: Program, tree: ast.Program) -> Func:
     problems: list[Diagnostic] = []
     for part in (tuple(program.top_level), *(b.body for b in blocks)):
         try:
-            statements.body(cx, part)
+            statements.run(cx, part)
+            if cx.scope is not top:
+                structs.leave(cx, None)
         except TooLong as error:
             raise TooLong([*problems, *error.diagnostics]) from None
         except CompileError as error:
             problems += error.diagnostics
+        except statements.Panic:
+            break
         except (statements.Return, statements.LoopExit) as exit:
             where = exit.span if isinstance(exit, statements.Return) else tree.span
             problems.append(
@@ -171,8 +227,40 @@ def _main(program: Program, tree: ast.Program) -> Func:
         cx.scope = Scope(top)
     if problems:
         raise CompileError(problems)
+    cx.scope = top
+    structs.leave(cx, None)
     cx.builder.append("yield")
     return Func("main", body, [], tree.span)
+
+
+# ---- tests and benchmarks ------------------------------------------------------------------------
+
+
+def block_name(block: ast.Test | ast.Bench) -> str:
+    """The name of the entry of a `test` or `bench` block."""
+    return f"{'test' if isinstance(block, ast.Test) else 'bench'} {block.name}"
+
+
+def _block(program: Program, block: ast.Test | ast.Bench) -> Func:
+    top, body = Scope(), Block()
+    try:
+        cx = Context(program, Builder(body, block.span), top, top, alone=True)
+        _statements(cx, block)
+    except NeedsGlobals:
+        cx = _after_top_level(program, block.span)
+        _statements(cx, block)
+    cx.builder.append("yield")
+    return Func(block_name(block), cx.builder.block, [], block.span)
+
+
+def _statements(cx: Context, block: ast.Test | ast.Bench) -> None:
+    try:
+        with cx.inner():
+            statements.body(cx, block.body.body)
+    except statements.Panic:
+        pass
+    except (statements.Return, statements.LoopExit):
+        cx.fail("E0101", "`return`, `break` and `continue` have nothing to leave here", block.span)
 
 
 # ---- functions as entries ------------------------------------------------------------------------
@@ -192,19 +280,19 @@ def _entry(program: Program, fn: ast.Fn) -> Func:
     try:
         return _entry_with(Context(program, Builder(body), top, top, alone=True), fn)
     except NeedsGlobals:
-        return _entry_after_top_level(program, fn)
+        return _entry_with(_after_top_level(program, fn.span), fn)
 
 
-def _entry_after_top_level(program: Program, fn: ast.Fn) -> Func:
-    """The function reads top-level names: their values are computed first, without any output."""
+def _after_top_level(program: Program, span: Span) -> Context:
+    """For what reads top-level names: their values are computed first, without any output."""
     body, top = Block(), Scope()
-    cx = Context(program, Builder(body, fn.span), top, top, silent=True)
+    cx = Context(program, Builder(body, span), top, top, silent=True)
     try:
-        statements.body(cx, tuple(program.top_level))
-    except (CompileError, statements.Return, statements.LoopExit) as error:
+        statements.run(cx, tuple(program.top_level))
+    except (CompileError, statements.Return, statements.LoopExit, statements.Panic) as error:
         raise _NoEntry("the top-level statements it needs do not compile") from error
     cx.silent = False
-    return _entry_with(cx, fn)
+    return cx
 
 
 def _entry_with(cx: Context, fn: ast.Fn) -> Func:
@@ -212,10 +300,13 @@ def _entry_with(cx: Context, fn: ast.Fn) -> Func:
     scope, symbols = Scope(cx.globals), Symbols()
     for param in fn.params:
         assert param.type is not None
-        value = Value(declared(cx, param.type, symbols), name=param.name)
+        value = Value(declared_type(cx, param.type, symbols), name=param.name)
         body.args.append(value)
         scope.names[param.name] = value
-    result = calls.apply(cx, fn, scope, symbols, None)
+    try:
+        result = calls.apply(cx, fn, scope, symbols, None)
+    except statements.Panic:
+        raise _NoEntry("it always panics") from None
     results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
     cx.builder.span = fn.name_span
     values = [_as_result(cx, fn, r) for r in results]

@@ -9,17 +9,26 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, describe, show
+from tlc.ir.lower.values import Flag, Lowered, Struct, Text, describe, show
 
-Part = str | Dim | None  # text, a size, or the place of a tensor
+# text, a number, the place of a tensor, or what a number stands for: a `flag` or a `text`
+Part = str | Dim | None | tuple[str, Dim]
 
 
 def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
-    """Arguments joined by spaces, or put into the `{}` holes of a first string that has them."""
+    """Writes a line."""
     args = arguments(cx, node, first)
     for arg in args:
         if arg.name is not None:
             cx.fail("E0203", "`print` has no named arguments", arg.span)
+    parts, operands = formatted(cx, args, node.span)
+    cx.effect("print", *operands, parts=parts, span=node.span)
+
+
+def formatted(
+    cx: Context, args: list[Argument], span: Span
+) -> tuple[tuple[Part, ...], list[Value]]:
+    """Arguments joined by spaces, or put into the `{}` holes of a first string that has them."""
     parts: list[Part] = []
     operands: list[Value] = []
     head = args[0].value if args else ""
@@ -27,24 +36,22 @@ def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
         texts = head.split("{}")
         holes = args[1:]
         if len(holes) != len(texts) - 1:
-            cx.fail("E0203", f"{len(texts) - 1} holes `{{}}` and {len(holes)} values", node.span)
+            cx.fail("E0203", f"{len(texts) - 1} holes `{{}}` and {len(holes)} values", span)
         for text, hole in zip(texts, [*holes, None], strict=True):
             parts.append(text)
             if hole is not None:
-                _part(cx, hole.value, hole.span, parts, operands)
+                part(cx, hole.value, hole.span, parts, operands)
     else:
         for at, arg in enumerate(args):
             parts += [" "] if at else []
-            _part(cx, arg.value, arg.span, parts, operands)
-    cx.effect("print", *operands, parts=_merged(parts), span=node.span)
+            part(cx, arg.value, arg.span, parts, operands)
+    return _merged(parts), operands
 
 
 SPECIAL["print"] = SPECIAL["println"] = _print
 
 
-def _part(
-    cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]
-) -> None:
+def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]) -> None:
     text = show(value)
     if text is not None:
         parts.append(text)
@@ -55,12 +62,21 @@ def _part(
             operands.append(value)
         case Dim():
             parts.append(value)
+        case Flag(dim=dim):
+            parts.append(("flag", dim))
+        case Text(dim=dim):
+            parts.append(("text", dim))
+        case Struct(decl=decl, fields=fields):
+            for at, (name, item) in enumerate(fields.items()):
+                parts.append(f"{', ' if at else f'{decl.name} {{ '}{name}: ")
+                part(cx, item, span, parts, operands)
+            parts.append(" }")
         case list() | tuple():
             opening, closing = "[]" if isinstance(value, list) else "()"
             parts.append(opening)
             for at, item in enumerate(value):
                 parts += [", "] if at else []
-                _part(cx, item, span, parts, operands)
+                part(cx, item, span, parts, operands)
             parts.append(closing)
         case _:
             cx.fail("E0302", f"{describe(value)} cannot be printed", span)
@@ -69,9 +85,10 @@ def _part(
 def _merged(parts: list[Part]) -> tuple[Part, ...]:
     """Neighbouring texts as one."""
     out: list[Part] = []
-    for part in parts:
-        if isinstance(part, str) and out and isinstance(out[-1], str):
-            out[-1] += part
-        elif part != "":
-            out.append(part)
+    for piece in parts:
+        last = out[-1] if out else None
+        if isinstance(piece, str) and isinstance(last, str):
+            out[-1] = last + piece
+        elif piece != "":
+            out.append(piece)
     return tuple(out)

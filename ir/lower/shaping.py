@@ -12,8 +12,9 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing
 from tlc.ir.lower.builtins import SPECIAL, arguments, need_axis, need_tensor, special
 from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Pieces, is_number, whole
+from tlc.ir.lower.values import Lowered, Pieces, Text, is_number, whole
 from tlc.ir.types import show_shape
 
 MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
@@ -33,6 +34,8 @@ def _rank(cx: Context, node: ast.Call, x: Argument) -> int:
 def _len(cx: Context, node: ast.Call, x: Argument) -> Lowered:
     if isinstance(x.value, list | tuple | str):
         return len(x.value)
+    if isinstance(x.value, Text):
+        return asked(cx, x.value, "len", "", node.span)
     value = need_tensor(cx, x)
     if not value.tensor.rank:
         cx.fail("E0303", "a tensor of rank 0 has no length", x.span)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, expressions
+from tlc.ir.lower import assignment, control, expressions, structs
 from tlc.ir.lower.context import Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
 from tlc.ir.lower.values import Lowered, Poison, Range, describe, is_number
 
 MAX_UNROLLED = 4096
+Branch = Callable[[], Lowered]
 
 
 class Return(Exception):
@@ -32,6 +35,10 @@ class LoopExit(Exception):
         self.stop = stop
 
 
+class Panic(Exception):
+    """`panic` reached: nothing behind it runs."""
+
+
 def block(cx: Context, node: ast.Block) -> Lowered:
     """A block with names of its own; its value is that of a last expression, else None."""
     with cx.inner():
@@ -39,13 +46,27 @@ def block(cx: Context, node: ast.Block) -> Lowered:
 
 
 def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
+    """The statements of a scope; what it owns is dropped at its end, however that is reached."""
+    try:
+        value = run(cx, statements)
+    except Return as way:
+        structs.leave(cx, way.value)
+        raise
+    except LoopExit:
+        structs.leave(cx, None)
+        raise
+    structs.leave(cx, value)
+    return value
+
+
+def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     """Statements in order. Errors of one do not hide those of the next."""
     value: Lowered = None
     failed: list[CompileError] = []
     for at, node in enumerate(statements):
         rest = statements[at + 1 :]
         try:
-            if isinstance(node, ast.If) and rest and _ends_with_return(node):
+            if isinstance(node, ast.If) and rest and _absorbs(cx, node, rest):
                 value = _if(cx, node, rest)
             else:
                 value = statement(cx, node)
@@ -54,7 +75,7 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
         except CompileError as problem:
             failed.append(problem)
             _poison(cx, node)
-        except (Return, LoopExit):
+        except (Return, LoopExit, Panic):
             if failed:
                 break
             raise
@@ -63,9 +84,8 @@ def body(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
         late = control.skipped(cx)
         if late is not None and rest:  # a `continue` that only run time decides lies behind us
             going = late.compare("==", 0)
-            control.choose(
-                cx, going, (lambda r=rest: body(cx, r), lambda: None), (rest, ()), node.span
-            )
+            branches: tuple[Branch, Branch] = (partial(body, cx, rest), lambda: None)
+            control.choose(cx, going, branches, (rest, ()), node.span)
             break
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
@@ -79,6 +99,10 @@ def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
             yield from names
         case ast.Assign(target=ast.Name(id=name)):
             yield name
+        case ast.Assign(target=ast.Attribute() | ast.Index() as target):
+            yield from assignment.root(target)
+        case ast.ExprStmt(value=ast.Call() as call):
+            yield from assignment.updated(call)
         case ast.Assign(target=ast.Tuple(items=items)):
             yield from (item.id for item in items if isinstance(item, ast.Name))
         case ast.TensorDecl(name=name):
@@ -88,13 +112,13 @@ def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
 def _poison(cx: Context, node: ast.Stmt | ast.Item) -> None:
     """After an error in a statement, nothing more is said about the names it assigns."""
     for name in assigned(node):
-        outer = cx.scope.find(name) if isinstance(node, ast.Assign) else None
+        outer = cx.scope.find(name) if isinstance(node, ast.Assign | ast.ExprStmt) else None
         (outer or cx.scope).names[name] = Poison()
     waiting: list[ast.Node] = list(node.children())
     while waiting:
         inner = waiting.pop()
         waiting += inner.children()
-        for name in assigned(inner) if isinstance(inner, ast.Assign) else ():
+        for name in assigned(inner) if isinstance(inner, ast.Assign | ast.ExprStmt) else ():
             outer = cx.scope.find(name)
             if outer is not None:
                 outer.names[name] = Poison()
@@ -104,6 +128,8 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
     """One statement; the value matters when it is the last of a block."""
     cx.step(node.span)
     match node:
+        case ast.ExprStmt(value=ast.Call() as call) if any(assignment.updated(call)):
+            return assignment.update(cx, call)
         case ast.ExprStmt(value=value):
             return expressions.expression(cx, value)
         case ast.Let(names=names, type=type, value=value):
@@ -150,10 +176,9 @@ def _let(
     value = _value(cx, node)
     if type is not None:
         value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
-    if len(names) == 1:
-        cx.scope.names[names[0]] = value
-        return
-    cx.scope.names.update(zip(names, _parts(cx, value, len(names), at), strict=True))
+    parts = (value,) if len(names) == 1 else _parts(cx, value, len(names), at)
+    for name, part in zip(names, parts, strict=True):
+        assignment.give(cx, cx.scope, name, part)
 
 
 def _parts(
@@ -169,13 +194,13 @@ def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> No
     value = _value(cx, node)
     match target:
         case ast.Name(id=name):
-            (cx.scope.find(name) or cx.scope).names[name] = value
+            assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
         case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
             names = tuple(assigned(at))
             for name, part in zip(names, _parts(cx, value, len(names), at), strict=True):
-                (cx.scope.find(name) or cx.scope).names[name] = part
+                assignment.give(cx, cx.scope.find(name) or cx.scope, name, part)
         case ast.Index() | ast.Attribute():
-            cx.unsupported("assignment to a part of a value", target.span)
+            assignment.store(cx, target, value, node.span)
         case _:
             cx.fail("E0302", "this cannot be assigned to", target.span)
 
@@ -214,7 +239,7 @@ def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
 
 
 def _if(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...] = ()) -> Lowered:
-    """An `if`; `rest` is what follows a first branch that returns, when there is more."""
+    """An `if`; `rest` is what follows it in a function that it may return from."""
 
     def other() -> Lowered:
         match node.orelse:
@@ -231,23 +256,61 @@ def _if(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...] = ()) -
     if not rest:
         branches = (lambda: block(cx, node.then), other)
         return control.choose(cx, test, branches, ((node.then,), orelse), node.span)
-    # the function's value is that of the branch, or of all that follows it
-    branches = (lambda: _returned(cx, node.then.body), lambda: _returned(cx, rest))
-    value = control.choose(cx, test, branches, ((node.then,), rest), node.span)
-    raise Return(value, node.span)
+    # each branch goes on with all that follows, so that both end the function
+    sides = (_before(cx, node.then, rest), _before(cx, node.orelse, rest))
+    branches = (lambda: _ended(cx, sides[0]), lambda: _ended(cx, sides[1]))
+    return control.choose(cx, test, branches, sides, node.span)
 
 
-def _ends_with_return(node: ast.If) -> bool:
-    body = node.then.body
-    return node.orelse is None and bool(body) and isinstance(body[-1], ast.Return)
+def _absorbs(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...]) -> bool:
+    """Whether the branches of an `if` have to take what follows with them: when one of them may
+    return, and what follows is the end of the function."""
+    if not any(isinstance(inner, ast.Return) for inner in _inside(node)):
+        return False
+    certain = bool(node.then.body) and isinstance(node.then.body[-1], ast.Return)
+    return cx.scope.tail or (certain and not node.orelse and isinstance(rest[-1], ast.Return))
 
 
-def _returned(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
-    try:
-        with cx.inner():
-            return body(cx, statements)
-    except Return as found:
-        return found.value
+def _before(
+    cx: Context, first: ast.Block | ast.If | None, rest: tuple[ast.Stmt | ast.Item, ...]
+) -> tuple[ast.Stmt | ast.Item, ...]:
+    """A branch and what follows it. They are one scope where that changes no name's meaning, so
+    that an `if` at the end of the branch may return as well."""
+    if first is None:
+        return rest
+    if isinstance(first, ast.Block) and not cx.program.drops:
+        own = {
+            name
+            for node in first.body
+            for name in assigned(node)
+            if not isinstance(node, ast.Assign) or cx.scope.find(name) is None
+        }
+        used = {n.id for node in rest for n in (*_all(node), node) if isinstance(n, ast.Name)}
+        if not own & used:
+            return (*first.body, *rest)
+    return (first, *rest)
+
+
+def _all(node: ast.Node) -> Iterator[ast.Node]:
+    for inner in node.children():
+        yield inner
+        yield from _all(inner)
+
+
+def _inside(node: ast.Node) -> Iterator[ast.Node]:
+    """The nodes inside of one, those of loops left out."""
+    for inner in node.children():
+        yield inner
+        if not isinstance(inner, ast.For | ast.While | ast.Loop):
+            yield from _inside(inner)
+
+
+def _ended(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> NoReturn:
+    """Statements up to the end of a function, whose value the last one is."""
+    with cx.inner():
+        cx.scope.tail = True
+        value = body(cx, statements)
+    raise Return(value, statements[-1].span)
 
 
 def _iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:

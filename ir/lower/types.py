@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tlc.frontend import ast
@@ -14,33 +14,54 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
-from tlc.ir.lower.values import Lowered, Model, Pieces, describe, first_piece, is_number, whole
+from tlc.ir.lower.values import (
+    Flag,
+    Lowered,
+    Model,
+    Pieces,
+    Struct,
+    Text,
+    describe,
+    first_piece,
+    is_number,
+    whole,
+)
 from tlc.ir.types import SPELLINGS, TensorType, show_shape
 
 # types that are known at build and leave nothing in the IR
 _HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
     "int": lambda v: whole(v) is not None,
     "float": is_number,
-    "bool": lambda v: isinstance(v, bool),
-    "string": lambda v: isinstance(v, str),
-    "String": lambda v: isinstance(v, str),
-    "str": lambda v: isinstance(v, str),
+    "bool": lambda v: isinstance(v, bool | Flag),
+    "string": lambda v: isinstance(v, str | Text),
+    "String": lambda v: isinstance(v, str | Text),
+    "str": lambda v: isinstance(v, str | Text),
     "Model": lambda v: isinstance(v, Model),
 }
-_LATER = {"Tokenizer", "KVCache", "Vec", "IntVec", "FloatVec", "StringVec", "BoolVec"}
+# arrays known at build; the types of their elements
+_VECTORS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
+_LATER = {"Tokenizer", "KVCache"}
 
 
 @dataclass(slots=True)
 class Symbols:
-    """The symbols of one signature at one call: their sizes, and where each got its size."""
+    """The symbols of one signature at one call: their sizes, and where each got its size.
+
+    `types` holds what its type parameters stand for, as `kind` names it; None before that is known.
+    """
 
     sizes: dict[str, Dim] = field(default_factory=dict)
     places: dict[str, Label] = field(default_factory=dict)
+    types: dict[str, str | None] = field(default_factory=dict)
 
 
 def bound_symbols(cx: Context, node: ast.TypeExpr) -> Symbols:
     """The symbols of a type that have a size where it stands: the function's, and whole numbers."""
     symbols = Symbols()
+    for part in (node, *node.args):
+        known = cx.scope.find(f"<{part.name}>")
+        if known is not None:
+            symbols.types[part.name] = known.names[f"<{part.name}>"]
     waiting: list[ast.Node] = list(node.dims or ())
     while waiting:
         dim = waiting.pop()
@@ -190,6 +211,12 @@ def convert(
     cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str, symbols: Symbols
 ) -> Lowered:
     """A value as a declared type wants it. Reports what does not fit."""
+    if node.name in symbols.types:
+        return _parameter(cx, node, value, span, what, symbols)
+    if node.name in cx.program.structs:
+        return _struct(cx, node, value, span, what, symbols)
+    if node.name in ("Vec", "tuple", *_VECTORS) and node.dims is None:
+        return _items(cx, node, value, span, what, symbols)
     if node.name == "Tensor" and (isinstance(value, Value | Dim) or is_number(value)):
         return value
     if node.name == "Tensor" and isinstance(value, list | Pieces):
@@ -203,8 +230,13 @@ def convert(
             unify(cx, node, tensor, span, what, symbols)
             return tensor
     elif node.name in _HOST_TYPES:
-        if isinstance(value, Value) and node.name in ("int", "float") and not value.tensor.shape:
-            return value
+        if isinstance(value, Value) and not value.tensor.shape:
+            from tlc.ir.lower.expressions import on_host
+
+            if (node.name, value.tensor.dtype) in (("int", "i32"), ("bool", "bool")):
+                return on_host(cx, value, span)
+            if node.name in ("int", "float"):
+                return value
         if _HOST_TYPES[node.name](value):
             match node.name:
                 case "int":
@@ -216,22 +248,103 @@ def convert(
         cx.unsupported(f"the type `{node.name}`", node.span)
     elif node.name != "Tensor":
         _unknown_type(cx, node)
+    _unfit(cx, node, value, span, what)
+
+
+def _unfit(cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str) -> NoReturn:
+    wanted = node.name if node.dims is None and not node.args else node.span.text
     cx.fail(
         "E0302",
-        f"{what} must be {node.span.text}, and this is {describe(value)}",
+        f"{what} must be {wanted}, and this is {describe(value)}",
         span,
         others=[Label(node.span, "declared here")],
     )
 
 
+def kind(value: Lowered) -> str:
+    """What a type parameter stands for when this is its value: an element type for a tensor."""
+    value = first_piece(value)
+    if isinstance(value, Value):
+        return next(name for name, dtype in SPELLINGS.items() if dtype == value.tensor.dtype)
+    return describe(value)
+
+
+def _parameter(
+    cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str, symbols: Symbols
+) -> Lowered:
+    """A value of the type that a type parameter stands for: everywhere the same."""
+    found, known = kind(value), symbols.types[node.name]
+    if node.dims is not None and isinstance(value, list):
+        value = literal(cx, value, SPELLINGS.get(known or "float16", "f16"), span)
+        found = kind(value)
+    numbers = {"int", "float"}
+    alike = {found, known or found} <= numbers or SPELLINGS.get(found, found) == SPELLINGS.get(
+        known or found, known or found
+    )
+    if not alike:
+        first = symbols.places.get(f"<{node.name}>") or Label(node.span, "declared here")
+        text = f"{what} is {describe(value)}, and `{node.name}` is {known} in this call"
+        cx.fail("E0302", text, span, others=[first])
+    if known is None:
+        symbols.types[node.name] = found
+        symbols.places[f"<{node.name}>"] = Label(span, f"`{node.name}` is {found} here")
+    if node.dims is None:
+        return value
+    if not isinstance(value, Value):
+        _unfit(cx, node, value, span, what)
+    unify(cx, replace(node, name=found), value, span, what, symbols)
+    return value
+
+
+def _struct(
+    cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str, symbols: Symbols
+) -> Lowered:
+    """A struct of that name, its fields of the types that the arguments say."""
+    decl = cx.program.structs[node.name]
+    if not isinstance(value, Struct) or value.decl is not decl:
+        _unfit(cx, node, value, span, what)
+    if node.args:
+        if len(node.args) != len(decl.generics):
+            text = f"`{node.name}` has {len(decl.generics)} type parameters"
+            cx.fail("E0203", text, node.span, others=[Label(decl.span, "declared here")])
+        args = dict(zip(decl.generics, node.args, strict=True))
+        for param in decl.fields:
+            type = param.type
+            if type is not None and type.name in args and type.dims is None:
+                part = f"`{param.name}` of {what}"
+                convert(cx, args[type.name], value.fields[param.name], span, part, symbols)
+    return value
+
+
+def _items(
+    cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str, symbols: Symbols
+) -> Lowered:
+    """An array of the build, or a tuple: its parts of the types that the type says."""
+    if node.name == "tuple":
+        if not isinstance(value, tuple) or len(value) != len(node.args):
+            _unfit(cx, node, value, span, what)
+        pairs = zip(node.args, value, strict=True)
+        return tuple(convert(cx, t, v, span, f"a part of {what}", symbols) for t, v in pairs)
+    if not isinstance(value, list):
+        _unfit(cx, node, value, span, what)
+    item = node.args[0] if node.args else None
+    if node.name in _VECTORS:
+        item = ast.TypeExpr(node.span, _VECTORS[node.name])
+    if item is None:
+        return value
+    return [convert(cx, item, v, span, f"an element of {what}", symbols) for v in value]
+
+
 def _unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:
-    hint = did_you_mean(node.name, [*SPELLINGS, *_HOST_TYPES, "Tensor"])
+    hint = did_you_mean(node.name, [*SPELLINGS, *_HOST_TYPES, *cx.program.structs, "Tensor"])
     cx.fail("E0201", f"unknown type `{node.name}`", node.span, hint=hint)
 
 
 def dtype_of(cx: Context, node: ast.TypeExpr) -> str:
     """The dtype a bare type name stands for, as in `tensor<float16>` and `x as float32`."""
-    dtype = SPELLINGS.get("float16" if node.name == "float" else node.name)
+    known = cx.scope.find(f"<{node.name}>")  # a type parameter stands for a type
+    name = node.name if known is None else known.names[f"<{node.name}>"]
+    dtype = SPELLINGS.get("float16" if name == "float" else name)
     if dtype is None or node.dims is not None:
         cx.fail(
             "E0302",
@@ -242,4 +355,13 @@ def dtype_of(cx: Context, node: ast.TypeExpr) -> str:
     return dtype
 
 
-__all__ = ["Symbols", "convert", "declared", "dtype_of", "is_tensor_type", "show_shape", "unify"]
+__all__ = [
+    "Symbols",
+    "convert",
+    "declared",
+    "dtype_of",
+    "is_tensor_type",
+    "kind",
+    "show_shape",
+    "unify",
+]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.types import ScalarType, TensorType, show_shape
@@ -101,6 +102,41 @@ class Flag:
     dim: Dim
 
 
+class Owner:
+    """Tells a struct that has a `drop` from its equals; `taken` while a name owns it."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Struct:
+    """A struct with all its fields, in the order they are declared."""
+
+    decl: ast.Struct
+    fields: dict[str, Any]
+    owner: Owner | None = None
+
+    def with_field(self, name: str, value: Any) -> Struct:
+        return Struct(self.decl, {**self.fields, name: value}, self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string that only run time knows: its number among those that the run has read."""
+
+    dim: Dim
+
+
+class Never:
+    """The value of what does not come back, such as `panic`."""
+
+
+NEVER = Never()
+
+
 class Poison:
     """Stands for a value whose computation was reported as wrong; using it says nothing more."""
 
@@ -121,8 +157,10 @@ def describe(value: Lowered) -> str:
             return "int"
         case float():
             return "float"
-        case str():
+        case str() | Text():
             return "string"
+        case Never():
+            return "never"
         case None:
             return "nothing"
         case list():
@@ -137,6 +175,8 @@ def describe(value: Lowered) -> str:
             return "metadata"
         case Range():
             return "range"
+        case Struct(decl=decl):
+            return decl.name
     return type(value).__name__
 
 
@@ -191,10 +231,17 @@ def show(value: Lowered) -> str | None:
                 return None
             inner = ", ".join(p for p in parts if p is not None)
             return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        case Struct(decl=decl, fields=fields):
+            texts = {name: show(part) for name, part in fields.items()}
+            if None in texts.values():
+                return None
+            inner = ", ".join(f"{name}: {text}" for name, text in texts.items())
+            return f"{decl.name} {{ {inner} }}"
     return None
 
 
 __all__ = [
+    "NEVER",
     "Flag",
     "Lowered",
     "Metadata",
@@ -202,10 +249,14 @@ __all__ = [
     "ModelHeader",
     "ModelPath",
     "ModelProblem",
+    "Never",
+    "Owner",
     "Pieces",
     "Poison",
     "Range",
+    "Struct",
     "TensorHeader",
+    "Text",
     "describe",
     "first_piece",
     "is_number",

@@ -1,5 +1,35 @@
 """The operations, one family to a file; importing this package fills the registry."""
 
-from tlc.ir.ops import contract, control, elementwise, host, index, nn, reduce, shape
+from tlc.ir.ops import (
+    attention,
+    contract,
+    control,
+    einsum,
+    elementwise,
+    host,
+    index,
+    layers,
+    nn,
+    order,
+    random,
+    reduce,
+    shape,
+    window,
+)
 
-__all__ = ["contract", "control", "elementwise", "host", "index", "nn", "reduce", "shape"]
+__all__ = [
+    "attention",
+    "contract",
+    "control",
+    "einsum",
+    "elementwise",
+    "host",
+    "index",
+    "layers",
+    "nn",
+    "order",
+    "random",
+    "reduce",
+    "shape",
+    "window",
+]

@@ -292,7 +292,6 @@ defop(
     type=_logical,
     eval=lambda np, a: ~a,
     msl="!{0}",
-    lanes="~{0}",
 )
 
 

@@ -219,7 +219,7 @@ class _Kernel:
                 operands = [self.read(op.operands[0], FULL)]
                 if self.group.family == "row":
                     attrs["axis"] = len(self.group.shapes[FULL]) - 1
-            case "matmul" | "concat":
+            case "matmul" | "concat" | "sort" | "scan" | "scatter":
                 operands = [self.access(v, v.tensor.shape) for v in op.operands]
             case "gather":
                 table, ids = op.operands

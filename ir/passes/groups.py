@@ -18,6 +18,9 @@ from tlc.ir.passes.canonical import splat
 from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 
 FULL, KEPT = "full", "kept"
+# kernels that read their operands from memory, and those that compute nothing behind their root
+FROM_MEMORY = ("matmul", "gather", "concat", "sort", "scan", "scatter")
+LAST = ("concat", "sort", "scan", "scatter")
 # of one kernel: Metal gives it 31 buffers, and its text should stay one that a compiler likes
 MOST_OPERANDS = 24
 MOST_OPS = 256
@@ -70,8 +73,15 @@ def _walk(block: Block, readers: dict[Value, list[Op]], barred: set[Op]) -> dict
         group.reads |= _operands(op)
         group_of[op] = group
     for group in group_of.values():
-        group.shapes.setdefault(FULL, group.sink.result.tensor.shape)
+        if FULL not in group.shapes:
+            group.shapes[FULL] = _finest(group)
     return group_of
+
+
+def _finest(group: Group) -> tuple[Dim, ...]:
+    """The shape with the most axes: what a coarser shape says with strides, a finer one can say."""
+    shapes = [op.result.tensor.shape for op in group.level]
+    return max(shapes, key=lambda shape: sum(size != ONE for size in shape))
 
 
 def _readers(block: Block) -> dict[Value, list[Op]]:
@@ -136,15 +146,15 @@ def _joins(group: Group, op: Op, readers: list[Op]) -> bool:
         for operand in reader.operands
         if trace(operand)[0] is op.result
     ]
-    if any(r.defn.kernel in ("matmul", "gather", "concat") for r, _ in links):
-        return False  # these read their operands from memory
+    if any(r.defn.kernel in FROM_MEMORY for r, _ in links):
+        return False
     if op.defn.kernel == "reduce":
         return _reduction_joins(group, op, links)
     level = _level(group, op, links)
     if level is None:
         return False
     if op.defn.kernel not in (None, "elementwise"):
-        if group.root is not None or op.defn.kernel == "concat":
+        if group.root is not None or op.defn.kernel in LAST:
             return False
         group.family, group.root = str(op.defn.kernel), op
         group.shapes = {FULL: op.result.tensor.shape}

@@ -63,6 +63,9 @@ def through(op: Op, access: Access) -> Access | None:
             return Access(op.result.tensor.shape, access.strides, start)
         case "reshape":
             return reshaped(access, op.attrs["shape"])
+        case "access" if access.contiguous:
+            shape, strides, start = (op.attrs[k] for k in ("shape", "strides", "offset"))
+            return Access(shape, strides, access.offset + start)
     return None
 
 

@@ -22,6 +22,8 @@ from tlc.runtime import devices
 from tlc.runtime.devices.cpu import CpuDevice
 
 Array = NDArray[Any]
+SIZES = (1, 2, 3, 7, 31, 33, 64, 127, 130)  # around the widths of lanes, simdgroups and tiles
+NAN, INF = float("nan"), float("inf")
 EPS16, EPS32 = 2.0**-11, 2.0**-24  # half a unit in the last place, relative
 DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
 GUARD = 64  # bytes after every result that a kernel must leave alone

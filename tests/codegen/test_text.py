@@ -72,6 +72,26 @@ SAMPLES: dict[str, tuple[str, Op]] = {
             lambda b, x, y: b.emit("concat", x, y, axis=1),
         ),
     ),
+    "sort": (
+        "a.tl:8 argsort",
+        fused(
+            "sort",
+            [tensor("f16", "N", 100)],
+            lambda b, x: b.emit("order", x, descending=True, flat=False),
+        ),
+    ),
+    "scan": (
+        "a.tl:9 cumsum",
+        fused("scan", [tensor("f16", "N", 100)], lambda b, x: b.emit("running_sum", x)),
+    ),
+    "scatter": (
+        "a.tl:10 scatter",
+        fused(
+            "scatter",
+            [tensor("f16", "N", 64), tensor("i32", 3), tensor("f16", 3, 64)],
+            lambda b, table, ids, rows: b.emit("scatter", table, ids, rows),
+        ),
+    ),
 }
 
 

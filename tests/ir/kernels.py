@@ -8,7 +8,14 @@ from tlc.ir.passes import optimise
 from tlc.ir.passes.groups import is_compute
 
 MOST_OPERANDS = 28  # a kernel has 31 buffers: the result, a status word and sizes take three
-ROOTS = {"matmul": "contract", "gather": "gather", "concat": "concat"}
+ROOTS = {
+    "matmul": "contract",
+    "gather": "gather",
+    "concat": "concat",
+    "sort": "order",
+    "scan": "running_sum",
+    "scatter": "scatter",
+}
 
 
 def kernels(func: Func) -> list[Op]:

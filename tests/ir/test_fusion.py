@@ -157,6 +157,18 @@ def test_a_mask_for_every_head_is_stored_for_one() -> None:
     assert func.params[8] in soft.operands
 
 
+def test_a_number_per_row_goes_to_its_own_row_or_is_stored_first() -> None:
+    """The rows' sums are read in another order: no row has the sum it needs at hand."""
+    text = "fn f(q: float16[N, N, K]) -> Tensor { q - unsqueeze(transpose(sum(q, 2)), -1) }"
+    func = optimised(text)
+    assert families(func) == ["row", "elementwise"]
+    q = np.arange(18).reshape(3, 3, 2).astype(np.float16)
+    ((found,), _) = run_func(func, [q])
+    np.testing.assert_array_equal(found, q - q.sum(2).T[:, :, None])
+    straight = optimised(text.replace("transpose(sum(q, 2))", "sum(q, 2)"))
+    assert families(straight) == ["row"]
+
+
 def test_no_kernel_reads_what_it_writes() -> None:
     func = optimised(SIGNATURE % "(x + c) * (x - max(x + c, 1, true)) @ w @ v")
     for op in kernels(func):

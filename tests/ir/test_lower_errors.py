@@ -274,14 +274,14 @@ def test_all_mistakes_are_reported_each_once() -> None:
         "let b = a + 1\n"  # says nothing more: `a` is known to be wrong
         "let c = sofmax(b)\n"
         "fn f(x: float16[N]) -> Tensor {\n  let y = missing\n  return y + lost\n}\n"
-        "struct S { x: int }\n"
+        "impl Gone { }\n"
         "main {\n  print(c, b)\n  print(1 / 0)\n}\n"
     )
     assert [(d.code, marked(d)) for d in errors(text)] == [
         ("E0201", "nothing"),
         ("E0201", "sofmax"),
         ("E0201", "missing"),
-        ("E0401", "struct S { x: int }"),
+        ("E0201", "Gone"),
         ("E0305", "1 / 0"),
     ]
 

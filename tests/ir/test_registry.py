@@ -20,7 +20,7 @@ from tlc.ir.types import FLOATS, TensorType
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
-    "save_model",
+    "save_model", "assert", "text", "text_value",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -34,6 +34,9 @@ WITHOUT_SAMPLES = {
     "weight": "reads a file; test_models.py gives it one",
     "weight_of": "reads files; test_loops.py gives it some",
     "print": "has no result",
+    "assert": "has no result; programs see it hold and fail",
+    "text": "reads what is outside; test_testing.py gives it some",
+    "text_value": "gives no tensor but a number",
     "save": "has no result",
     "save_model": "has no result",
     "and": "works on masks, and samples are numbers; see the test below",
@@ -42,9 +45,9 @@ WITHOUT_SAMPLES = {
 }
 KINDS = {
     "tensor", "tensors", "axis", "axes", "shape", "dim", "int", "float", "bool", "str", "dtype",
-    "attr",
+    "attr", "pair",
 }  # fmt: skip
-KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise"}
+KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise", "sort", "scan", "scatter"}
 
 each_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 SAMPLES = [(op, sample) for op in OPS.values() for sample in op.sample]
@@ -100,8 +103,8 @@ def test_builtins_have_one_meaning() -> None:
     spelled = [name for op in OPS.values() for name in op.names]
     assert len(set(spelled)) == len(spelled)
     assert {n: op for op in OPS.values() for n in op.names} == BUILTINS
-    # these three choose between operations by their arguments, and hand on to the record
-    assert SPECIAL.keys() & BUILTINS.keys() == {"max", "min", "layer_norm"}
+    # these prepare arguments, or choose between operations by them, and hand on to the record
+    assert SPECIAL.keys() & BUILTINS.keys() == {"max", "min", "layer_norm", "rope", "einsum"}
 
 
 def test_the_language_can_call_what_it_lists() -> None:
@@ -110,13 +113,16 @@ def test_the_language_can_call_what_it_lists() -> None:
         "abs sqrt rsqrt exp log sin cos tan tanh sigmoid relu gelu gelu_erf silu floor ceil round"
         " pow clamp where sum mean max min argmax argmin softmax log_softmax rms_norm layer_norm"
         " matmul linear embedding gather index_select broadcast_to transpose permute flatten"
-        " squeeze unsqueeze add"
+        " squeeze unsqueeze add batch_norm einsum conv2d max_pool2d avg_pool2d rope causal_mask"
+        " apply_attention_mask attention scatter one_hot cumsum sort argsort fused_add_relu"
+        " fused_mul_relu fused_affine fused_gelu_linear padding_mask combine_masks dropout"
+        " precompute_rope_cos precompute_rope_sin normalize_features"
     )
     assert set(listed.split()) <= BUILTINS.keys()
     special = (
         "tensor zeros ones full arange range range_i f16::zeros f32::zeros f16::ones f32::ones"
         " positional_encoding shape rank len reshape concat stack split chunk slice slice_last"
-        " repeat load_model load_model_f16 load_model_f32 get_tensor save_model save print"
+        " repeat topk rand randn random_normal f16::rand f32::rand f16::randn f32::randn load_model load_model_f16 load_model_f32 get_tensor save_model save print"
     )
     assert set(special.split()) <= SPECIAL.keys()
 

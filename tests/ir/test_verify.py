@@ -75,7 +75,7 @@ def fused(
         (fused("yield(%3)"), "lowered", "fused has no place here"),
         (
             "%2 = access(%0) {shape=[N], strides=[3], offset=0} : f16[N]",
-            "lowered",
+            "fused",
             "access has no place here",
         ),
         (fused("print() {parts=()}\nyield(%3)"), "fused", "print has no place here"),

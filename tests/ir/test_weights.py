@@ -116,6 +116,7 @@ def encodings(func: Func) -> list[str]:
         ("reshape(x, [1, N, 32]) @ model.w", "matmul"),
         ("embedding(model.table, tensor<int>([0, 3]))", "gather"),
         ("model.table[tensor<int>([1, 1]), :] * 2.0", "gather"),
+        ("x[0, :] + model.table[1, :]", "gather"),
     ],
 )
 def test_packed_weights_stay_packed(body: str, family: str, encoding: str) -> None:
@@ -132,7 +133,7 @@ def test_packed_weights_stay_packed(body: str, family: str, encoding: str) -> No
     [
         "x + model.v",
         "x @ (model.w + 1.0)",
-        "x + model.table[1, :]",
+        "x + model.table[1:2, :]",
         "model.w[:, 0:32] @ transpose(x)",
         "concat(x, model.table, 0)",
         "model.v",

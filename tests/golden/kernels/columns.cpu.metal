@@ -1,6 +1,6 @@
 struct columns_Dims {
-    uint d0;  // 64*T
-    uint d1;  // T
+    uint d0;  // T
+    uint d1;  // 64*T
 };
 
 // a.tl:5 matmul
@@ -21,15 +21,15 @@ kernel void columns(
         const uint width = min(64u, 64u - n0);
         for (uint i = 0u; i < 64u; i += 8u) st8(sums + i, splat8(0.0f));
 
-        for (uint k0 = 0u; k0 < dims.d1; k0 += 4u) {
-            const uint count = min(4u, dims.d1 - k0);
+        for (uint k0 = 0u; k0 < dims.d0; k0 += 4u) {
+            const uint count = min(4u, dims.d0 - k0);
             for (uint m = 0u; m < height; ++m) {
                 float x[4];
                 for (uint s = 0u; s < count; ++s) {
                     const uint k = k0 + s;
-                    x[s] = float(in0[b * dims.d1 + m * dims.d1 + k]);
+                    x[s] = float(in0[b * dims.d0 + m * dims.d0 + k]);
                 }
-                tlc_add4(in1 + b * dims.d0 + n0 + k0 * 64u, 64u, count, width, x, sums + m * 64u);
+                tlc_add4(in1 + b * dims.d1 + n0 + k0 * 64u, 64u, count, width, x, sums + m * 64u);
             }
         }
 

@@ -1,0 +1,113 @@
+"""Comparisons of what the build knows, of sizes, and of texts that only run time knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from tlc.frontend import ast
+from tlc.frontend.diagnostics import Label
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.context import Context, where
+from tlc.ir.lower.values import Flag, Lowered, Struct, Text, describe, is_number, truth, whole
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def _late(op: str, left: Dim, right: Dim) -> Flag:
+    """A comparison that run time makes, in terms of `<`, `<=` and `==`."""
+    if op in (">", ">="):
+        op, left, right = {">": "<", ">=": "<="}[op], right, left
+    found = left.compare("==" if op == "!=" else op, right)
+    return Flag(1 - found if op == "!=" else found)
+
+
+def compare(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> bool | Flag:
+    match left, right:
+        case (list(), list()) | (tuple(), tuple()) if op in ("==", "!="):
+            pairs = zip(left, right, strict=False)
+            return _all_equal(cx, op, pairs, node) if len(left) == len(right) else op == "!="
+        case (Struct(), Struct()) if left.decl is right.decl and op in ("==", "!="):
+            pairs = zip(left.fields.values(), right.fields.values(), strict=True)
+            return _all_equal(cx, op, pairs, node)
+    if isinstance(left, Dim) or isinstance(right, Dim):
+        if op == "==" and left == right:
+            return True
+        a, b = whole(left), whole(right)
+        if a is not None and b is not None:
+            gap = Dim.of(a) - Dim.of(b)
+            if gap.is_static:
+                return COMPARISONS[op](int(gap), 0)
+            return _late(op, Dim.of(a), Dim.of(b))
+        no_operator(cx, op, left, right, node)
+    one, other = truth(left), truth(right)
+    if one is not None and other is not None and op in ("==", "!=") and one != other:
+        equal = one * other + (1 - one) * (1 - other)
+        if not equal.is_static:
+            return Flag(equal if op == "==" else 1 - equal)
+    kinds = [
+        bool if isinstance(v, bool) else float if is_number(v) else type(v) for v in (left, right)
+    ]
+    ordered = kinds[0] in (float, str) or op in ("==", "!=")
+    if kinds[0] is not kinds[1] or not ordered or kinds[0] in (Value, list, tuple):
+        no_operator(cx, op, left, right, node)
+    return COMPARISONS[op](left, right)
+
+
+def _all_equal(
+    cx: Context, op: str, pairs: Iterable[tuple[Lowered, Lowered]], node: ast.Binary
+) -> bool | Flag:
+    """Whether all pairs are equal, or (for `!=`) some are not."""
+    total = Dim.of(1)
+    for a, b in pairs:
+        found = truth(compare(cx, "==", a, b, node))
+        assert found is not None
+        total = total * found
+    equal = bool(int(total)) if total.is_static else Flag(total)
+    if op == "==":
+        return equal
+    return Flag(1 - equal.dim) if isinstance(equal, Flag) else not equal
+
+
+def same_text(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Flag:
+    """Whether a text that run time reads is another one; equal texts have one number."""
+    text, other = (left, right) if isinstance(left, Text) else (right, left)
+    if not isinstance(other, str | Text):
+        no_operator(cx, op, left, right, node)
+    if op not in ("==", "!="):
+        cx.unsupported(f"`{op}` of a string that only run time knows", node.span)
+    if isinstance(other, Text):
+        return _late(op, text.dim, other.dim)
+    same = asked(cx, text, "is", other, node.span)
+    return Flag(same if op == "==" else 1 - same)
+
+
+def no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> NoReturn:
+    cx.fail(
+        "E0302",
+        f"no `{op}` of {describe(left)} and {describe(right)}",
+        node.span,
+        others=[
+            Label(node.left.span, f"this is {describe(left)}"),
+            Label(node.right.span, f"this is {describe(right)}"),
+        ],
+    )
+
+
+def asked(cx: Context, text: Text, what: str, other: str, span: Span) -> Dim:
+    """A number that run time finds in a text: see the operation `text_value`."""
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append(
+        "text_value", text=text.dim, what=what, other=other, place=where(span), symbol=symbol
+    )
+    return Dim.of(symbol)

@@ -1,0 +1,186 @@
+"""What two branches of an `if` leave behind, joined to one value each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tlc.frontend.source import Span
+from tlc.ir.core import Block, Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import composite, expressions
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
+from tlc.ir.types import TensorType
+
+
+@dataclass(slots=True)
+class Region:
+    """A region being filled, and what the names that it assigns are at its end."""
+
+    block: Block
+    after: dict[str, Lowered] = field(default_factory=dict)
+    value: Lowered = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The tensor result of an `if`, by its number."""
+
+    index: int
+
+
+class Merge:
+    """Joins what two branches leave behind."""
+
+    def __init__(self, cx: Context, span: Span, regions: tuple[Region, Region]) -> None:
+        self.cx, self.span, self.regions = cx, span, regions
+        self.ints: list[tuple[str, Dim, Dim]] = []
+        self.yields: tuple[list[Callable[[Context], Value]], list[Callable[[Context], Value]]] = (
+            [],
+            [],
+        )
+
+    def join(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
+        """One value for both: the same thing, a number of the host, or a result of the `if`."""
+        if then is NEVER or orelse is NEVER:
+            return self._only(what, then, orelse)
+        if composite.is_composite(then) and composite.is_composite(orelse):
+            return self._parts(what, then, orelse)
+        then, orelse = self._read(0, then, orelse), self._read(1, orelse, then)
+        alike = type(then) is type(orelse) and not isinstance(then, Value)
+        if then is orelse or (alike and then == orelse):
+            return then
+        if isinstance(then, Value) or isinstance(orelse, Value):
+            return self._tensor(what, then, orelse)
+        flags = [truth(v) for v in (then, orelse)]
+        if flags[0] is not None and flags[1] is not None:
+            return Flag(self._number(flags[0], flags[1]))
+        if isinstance(then, str | Text) and isinstance(orelse, str | Text):
+            return Text(self._number(*(self._text(at, v) for at, v in enumerate((then, orelse)))))
+        a, b = whole(then), whole(orelse)
+        if a is not None and b is not None:
+            return self._number(Dim.of(a), Dim.of(b))
+        if is_number(then) and is_number(orelse):  # numbers with fractions live on the device
+            return self._tensor(what, then, orelse)
+        self._differ(what, then, orelse)
+        return None
+
+    def _read(self, at: int, value: Lowered, other: Lowered) -> Lowered:
+        """A number or truth value on the device, read in its branch beside one of the host."""
+        host = {"bool": truth(other), "i32": whole(other)}
+        if not isinstance(value, Value) or value.tensor.shape:
+            return value
+        if host.get(value.tensor.dtype) is None:
+            return value
+        outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
+        found = expressions.on_host(self.cx, value, self.span)
+        self.cx.builder.block = outer
+        return found
+
+    def _parts(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
+        a, b = composite.leaves(what, then), composite.leaves(what, orelse)
+        if type(then) is not type(orelse) or a.keys() != b.keys():
+            self._differ(what, then, orelse)
+        joined = {path: self.join(path, a[path], b[path]) for path in a}
+        return composite.rebuilt(what, then, joined)
+
+    def _only(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
+        """The value of the branch that comes back; the other one never hands anything on."""
+        value = orelse if then is NEVER else then
+        if composite.is_composite(value):
+            parts = composite.leaves(what, value)
+            sides = [(NEVER, part) if then is NEVER else (part, NEVER) for part in parts.values()]
+            joined = {p: self._only(p, *pair) for p, pair in zip(parts, sides, strict=True)}
+            return composite.rebuilt(what, value, joined)
+        if isinstance(value, Value):
+            return self._tensor(what, *((0.0, value) if then is NEVER else (value, 0.0)))
+        zero = Dim.of(0)
+        for number, wrap in ((truth(value), Flag), (_late(value), lambda d: d)):
+            if number is not None and not number.is_static:
+                return wrap(self._number(*((zero, number) if then is NEVER else (number, zero))))
+        if isinstance(value, Text):
+            pair = (zero, value.dim) if then is NEVER else (value.dim, zero)
+            return Text(self._number(*pair))
+        return value
+
+    def _text(self, at: int, value: str | Text) -> Dim:
+        """The number of a string; one that the program writes is noted in its branch."""
+        outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
+        found = as_text(self.cx, value, self.span)
+        self.cx.builder.block = outer
+        return found.dim
+
+    def _number(self, then: Dim, orelse: Dim) -> Dim:
+        symbol = self.cx.program.new_symbol()
+        self.ints.append((symbol, then, orelse))
+        return Dim.of(symbol)
+
+    def _tensor(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
+        like = then if isinstance(then, Value) else orelse
+        type = like.tensor if isinstance(like, Value) else TensorType("f32", ())
+        for at, side in enumerate((then, orelse)):
+            fits = side.type == type if isinstance(side, Value) else is_number(side)
+            if not fits:
+                self._differ(what, then, orelse)
+            self.yields[at].append(as_type(side, type, self.span))
+        return Result(len(self.yields[0]) - 1)
+
+    def _differ(self, what: str, then: Lowered, orelse: Lowered) -> None:
+        self.cx.fail(
+            "E0302",
+            f"{what} is {describe(then)} in one branch and {describe(orelse)} in the other",
+            self.span,
+        )
+
+
+def is_count(value: Lowered) -> bool:
+    """Whether this is a whole number or truth value on the device."""
+    return (
+        isinstance(value, Value)
+        and value.tensor.dtype in ("i32", "bool")
+        and not value.tensor.shape
+    )
+
+
+def _late(value: Lowered) -> Dim | None:
+    number = whole(value)
+    return number if isinstance(number, Dim) else None
+
+
+def as_text(cx: Context, value: str | Text, span: Span) -> Text:
+    """A string as one that the run knows."""
+    if isinstance(value, Text):
+        return value
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("text", source="literal", name=value, symbol=symbol)
+    return Text(Dim.of(symbol))
+
+
+def host_number(value: Lowered) -> tuple[Dim, Callable[[Dim], Lowered]] | None:
+    """What the host keeps as a number, a whole number, truth value or text of the run, as a
+    dimension; and what makes such a value of another dimension."""
+    flag, number = truth(value), whole(value)
+    if flag is not None:
+        return flag, Flag
+    if isinstance(value, Text):
+        return value.dim, Text
+    return None if number is None or isinstance(value, float) else (Dim.of(number), _plain)
+
+
+def _plain(dim: Dim) -> Lowered:
+    return dim
+
+
+def as_type(value: Lowered, type: TensorType, span: Span) -> Callable[[Context], Value]:
+    """The value as a tensor of a type, made in the block that is current when it is called."""
+
+    def make(cx: Context) -> Value:
+        if isinstance(value, Value):
+            return value
+        cx.builder.span = span
+        number = cx.builder.constant(float(value), type.with_shape(()))
+        return cx.builder.broadcast(number, type.shape)
+
+    return make

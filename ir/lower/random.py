@@ -1,0 +1,61 @@
+"""Builtins that draw random numbers. Each call is a draw of its own: the draws are counted in a
+hidden number, which loops carry, so that no two draws of a run are the same."""
+
+from __future__ import annotations
+
+from tlc.frontend import ast
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.builtins import hint_device, special
+from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.context import DRAW, Context
+from tlc.ir.lower.values import describe, is_number
+from tlc.ir.ops.random import normal, uniform
+
+
+def _next_draw(cx: Context) -> Dim:
+    scope = cx.scope.find(DRAW) or cx.globals
+    draw = Dim.of(scope.names[DRAW])
+    scope.names[DRAW] = draw + 1
+    return draw
+
+
+def _number(cx: Context, arg: Argument | None, default: float, what: str) -> float:
+    if arg is None:
+        return default
+    if not is_number(arg.value):
+        text = f"{what} is a number known at build, and this is {describe(arg.value)}"
+        cx.fail("E0302", text, arg.span)
+    return float(arg.value)
+
+
+def _draws(prefix: str, dtype: str) -> None:
+    """The builtins of one dtype."""
+
+    @special(f"{prefix}rand", "shape: any, device: any = auto")
+    def _rand(cx: Context, node: ast.Call, shape: Argument, device: Argument | None) -> Value:
+        hint_device(cx, device)
+        dims = shape_of(cx, shape.value, shape.span)
+        cx.builder.span = node.span
+        return uniform(cx.builder, dims, dtype, cx.program.seed, _next_draw(cx))
+
+    names = f"{prefix}randn" if prefix else "randn random_normal"
+
+    @special(names, "shape: any, mean: any = 0, std: any = 1, device: any = auto")
+    def _randn(
+        cx: Context,
+        node: ast.Call,
+        shape: Argument,
+        mean: Argument | None,
+        std: Argument | None,
+        device: Argument | None,
+    ) -> Value:
+        hint_device(cx, device)
+        dims = shape_of(cx, shape.value, shape.span)
+        middle, spread = _number(cx, mean, 0.0, "the mean"), _number(cx, std, 1.0, "`std`")
+        cx.builder.span = node.span
+        return normal(cx.builder, dims, dtype, cx.program.seed, _next_draw(cx), middle, spread)
+
+
+for _prefix, _dtype in (("", "f16"), ("f16::", "f16"), ("f32::", "f32")):
+    _draws(_prefix, _dtype)

@@ -1,0 +1,77 @@
+"""Builtins about strings: `str`, `to_int`, and the texts that a run reads, `input` and `env`."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions
+from tlc.ir.lower.builtins import SPECIAL, special
+from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.compare import asked
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, Text, describe, is_number, show, whole
+
+_WHOLE = re.compile(r"\s*[-+]?[0-9]+\s*")
+
+
+def _text(cx: Context, source: str, name: str, span: Span) -> Text:
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("text", source=source, name=name, symbol=symbol)
+    return Text(Dim.of(symbol))
+
+
+@special("env", "name: any")
+def _env(cx: Context, node: ast.Call, name: Argument) -> Text:
+    """A variable of the environment that the program runs in; empty when it is not set."""
+    if not isinstance(name.value, str):
+        text = "the name of a variable is a string known at build, and this is "
+        cx.fail("E0304", text + describe(name.value), name.span)
+    return _text(cx, "env", name.value, node.span)
+
+
+@special("input", "prompt: any = none")
+def _input(cx: Context, node: ast.Call, prompt: Argument | None) -> Text:
+    """A line of the standard input, behind a line that asks for it; empty at its end."""
+    if prompt is not None:
+        SPECIAL["print"](cx, ast.Call(node.span, node.callee, ()), [prompt])
+    return _text(cx, "input", "", node.span)
+
+
+@special("str", "x: any")
+def _str(cx: Context, node: ast.Call, x: Argument) -> Lowered:
+    if isinstance(x.value, Text):
+        return x.value
+    text = show(x.value)
+    if text is None:
+        hint = "`print` writes any value"
+        cx.unsupported(f"a string of {describe(x.value)} that only run time knows", x.span, hint)
+    return text
+
+
+@special("to_int", "x: any")
+def _to_int(cx: Context, node: ast.Call, x: Argument) -> Lowered:
+    """A whole number: that a string says, a number without its fraction, one element."""
+    value = x.value
+    if isinstance(value, Text):
+        return asked(cx, value, "int", "", node.span)
+    if isinstance(value, str):
+        if not _WHOLE.fullmatch(value) or not -(2**63) <= int(value) < 2**63:
+            cx.fail("E0305", f'"{value}" is not a whole number', x.span)
+        return int(value)
+    if isinstance(value, Value) and value.tensor.numel == Dim.of(1):
+        number = cx.emit("cast", value, dtype="i32", span=node.span)
+        return expressions.on_host(cx, number, node.span)
+    if isinstance(value, bool):
+        return int(value)
+    if is_number(value) and math.isfinite(value):
+        return int(value)
+    number_ = whole(value)
+    if number_ is None:
+        cx.fail("E0302", f"{describe(value)} is no whole number", x.span)
+    return number_

@@ -1,0 +1,132 @@
+"""Arrays of the build: `IntVec()` and its like, `append`, `get`, `set`, `vec`, `to_vec`.
+
+An array is a value. In the place of a statement, `v.push(x)` and `v.set(i, x)` give `v` a new one.
+"""
+
+from __future__ import annotations
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.ir.builder import numel
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import indexing
+from tlc.ir.lower.builtins import SPECIAL, Builtin, arguments, need_tensor, special
+from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.literals import literal
+from tlc.ir.lower.types import Symbols, convert
+from tlc.ir.lower.values import Lowered, describe, whole
+
+MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
+_ELEMENTS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
+
+
+def _items(args: list[Argument]) -> list[Lowered]:
+    """The elements: the arguments, or those of the one array that is given."""
+    if len(args) == 1 and isinstance(args[0].value, list):
+        return list(args[0].value)
+    return [arg.value for arg in args]
+
+
+def _constructor(name: str) -> Builtin:
+    def run(cx: Context, node: ast.Call, first: list[Argument]) -> list[Lowered]:
+        args = arguments(cx, node, first)
+        type = ast.TypeExpr(node.callee.span, _ELEMENTS[name])
+        return [
+            convert(cx, type, item, node.span, f"an element of `{name}`", Symbols())
+            for item in _items(args)
+        ]
+
+    return run
+
+
+for _name in _ELEMENTS:
+    for _spelling in ("", "::new", "::from"):
+        SPECIAL[_name + _spelling] = _constructor(_name)
+
+
+def _vec(cx: Context, node: ast.Call, first: list[Argument]) -> list[Lowered]:
+    return _items(arguments(cx, node, first))
+
+
+SPECIAL["vec"] = SPECIAL["Vec::new"] = _vec
+
+
+def _need_list(cx: Context, arg: Argument) -> list[Lowered]:
+    if not isinstance(arg.value, list):
+        text = f"an array known at build is needed, and this is {describe(arg.value)}"
+        cx.fail("E0302", text, arg.span)
+    return arg.value
+
+
+@special("append push", "v: any, x: any")
+def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> list[Lowered]:
+    return [*_need_list(cx, v), x.value]
+
+
+def _index(cx: Context, at: Argument, length: int) -> int:
+    found = whole(at.value)
+    if not isinstance(found, int):
+        late = ", known at build" if isinstance(found, Dim) else ""
+        code = "E0304" if late else "E0303"
+        text = f"an index is a whole number{late}, and this is {describe(at.value)}"
+        cx.fail(code, text, at.span)
+    if not -length <= found < length:
+        cx.fail("E0303", f"index {found} is out of range for {length} elements", at.span)
+    return found % length
+
+
+@special("get", "v: any, i: any")
+def _get(cx: Context, node: ast.Call, v: Argument, i: Argument) -> Lowered:
+    """`get(v, i)` is `v[i]`; of a tensor, a row."""
+    if isinstance(v.value, Value):
+        return _row(cx, v.value, i, node.span)
+    items = _need_list(cx, v)
+    return items[_index(cx, i, len(items))]
+
+
+def _row(cx: Context, x: Value, i: Argument, span: Span) -> Value:
+    at = whole(i.value)
+    if at is None:
+        text = f"an index is a whole number, and this is {describe(i.value)}"
+        cx.fail("E0303", text, i.span)
+    start, rank = Dim.of(at), x.tensor.rank
+    if rank == 0:
+        cx.fail("E0303", "a tensor of rank 0 has no rows", span)
+    if start.is_static and int(start) < 0:
+        start = x.tensor.shape[0] + start
+    text = f"index {at} is out of range for axis 0 of {x.type}"
+    row = indexing.cut(cx, x, 0, start, Dim.of(1), i.span, text)
+    return cx.emit("reshape", row, shape=x.tensor.shape[1:], span=span)
+
+
+@special("set", "v: any, i: any, x: any")
+def _set(cx: Context, node: ast.Call, v: Argument, i: Argument, x: Argument) -> list[Lowered]:
+    items = _need_list(cx, v)
+    at = _index(cx, i, len(items))
+    return [*items[:at], x.value, *items[at + 1 :]]
+
+
+@special("from_vec", "v: any, shape: any = none")
+def _from_vec(cx: Context, node: ast.Call, v: Argument, shape: Argument | None) -> Value:
+    """An array as a float16 tensor, laid out in a shape when there is one."""
+    dims = None if shape is None else shape_of(cx, shape.value, shape.span)
+    return literal(cx, _need_list(cx, v), "f16", v.span, dims)
+
+
+@special("to_vec", "x: any")
+def _to_vec(cx: Context, node: ast.Call, x: Argument) -> list[Lowered]:
+    """The elements of a tensor in row-major order, each a tensor of rank 0."""
+    if isinstance(x.value, list):
+        return x.value
+    value = need_tensor(cx, x)
+    count = numel(value.tensor.shape)
+    if not count.is_static or int(count) > MOST_ELEMENTS:
+        cx.unsupported(f"`to_vec` of {value.type}", x.span)
+    flat = cx.emit("reshape", value, shape=(count,), span=node.span)
+    found: list[Lowered] = []
+    for at in range(int(count)):
+        item = indexing.cut(cx, flat, 0, Dim.of(at), Dim.of(1), node.span)
+        found.append(cx.emit("reshape", item, shape=(), span=node.span))
+    return found
