@@ -16,6 +16,8 @@ from tlc.ir.types import TensorType, Type
 if TYPE_CHECKING:
     from tlc.ir.core import Value
 
+TENSORS = ("tensor", "tensor_i32")  # kinds of parameters that are one operand each
+
 Effect = Literal["pure", "state", "io"]
 
 
@@ -33,10 +35,11 @@ class TypeRuleError(Exception):
 class Param:
     """A parameter of a builtin as a program calls it.
 
-    `kind` says what is accepted and how it is handed on: `tensor` and `tensors` (any number of
-    them) become operands; `axis` (or `axes`) is checked against the rank of the first operand, and
-    counts from the end when negative; `shape` is a list of dimensions, `dim` is one; `int`,
-    `float`, `bool`, `str`, `dtype`, `pair` (a whole number or two) are known at build; `attr` is set by the compiler alone.
+    `kind` says what is accepted and how it is handed on: `tensor`, `tensor_i32` (of whole numbers)
+    and `tensors` (any number of them) become operands; `axis` (or `axes`) is checked against the
+    rank of the first operand, and counts from the end when negative; `shape` is a list of
+    dimensions, `dim` is one; `int`, `float`, `bool`, `str`, `dtype`, `pair` (a whole number or two)
+    are known at build; `attr` is set by the compiler alone.
     `default` is None for a required parameter; an optional `tensor` that is left out is not among
     the operands.
     """

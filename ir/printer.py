@@ -33,6 +33,15 @@ def print_module(module: Module, *, places: bool = True) -> str:
     return "\n".join(out) + "\n"
 
 
+def print_op(op: Op) -> str:
+    """The text of one operation by itself, without its place: equal work has equal text."""
+    printer = _Printer(places=False)
+    for value in op.operands:
+        printer.value(value)
+    types = ", ".join(str(v.type) for v in op.operands)
+    return "\n".join([types, *printer.op(op, "")])
+
+
 class _Printer:
     """Numbers the values of one function in order of appearance."""
 

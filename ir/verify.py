@@ -8,7 +8,7 @@ from collections import Counter
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Module, Op, Value, symbols_of
-from tlc.ir.opdef import OpDef
+from tlc.ir.opdef import TENSORS, OpDef
 from tlc.ir.printer import print_module
 from tlc.ir.types import TensorType, Type
 
@@ -171,7 +171,7 @@ def _types(op: Op) -> None:
 def _operand_count(defn: OpDef) -> tuple[int, bool]:
     """How many operands an operation has, and whether it may have more."""
     kinds = [p.kind for p in defn.params]
-    return kinds.count("tensor"), "tensors" in kinds
+    return sum(kind in TENSORS for kind in kinds), "tensors" in kinds
 
 
 def _region(op: Op, region: Block) -> None:

@@ -242,8 +242,8 @@ def _members(
         )
     members = {f"{profile}.metal": text.encode() for profile, text in texts.items()}
     members["program.tlir"] = _show_ir(lowered.module).encode()
-    if planned.constants:
-        members["constants.bin"] = bytes(planned.constants)
+    if planned.storage.constants:
+        members["constants.bin"] = bytes(planned.storage.constants)
     manifest = {
         "format": FORMAT_VERSION,
         "tlc": __version__,
@@ -251,8 +251,8 @@ def _members(
         "macos": needed,
         "members": member_digests(members),
         "models": [{"path": m.path, "fingerprint": m.fingerprint} for m in lowered.module.models],
-        "weights": planned.weights,
-        "constants": planned.constant_places,
+        "weights": planned.storage.weights,
+        "constants": planned.storage.places,
         "hints": sorted(lowered.hints),
         "profiles": {
             p.profile.name: {

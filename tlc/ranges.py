@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlc.arrays import call, from_files
-from tlc.codegen.plan import describe
+from tlc.codegen.notation import describe
 from tlc.ir.core import Op
 from tlc.reference import Array, ReferenceHost, ReferenceProgram
 

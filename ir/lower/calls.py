@@ -13,11 +13,11 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, statements, structs
+from tlc.ir.lower import expressions, indexing, statements, structs
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
 from tlc.ir.lower.values import Lowered, describe, is_number, whole
-from tlc.ir.opdef import BUILTINS, OpDef, Param, TypeRuleError
+from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError
 from tlc.ir.types import FLOATS
 
 
@@ -211,7 +211,7 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
     An elementwise function of plain numbers is a plain number, computed at once.
     """
     placed = place(cx, op.params, args, f"`{name}`", span)
-    tensors = [placed[p.name] for p in op.params if p.kind == "tensor" and p.name in placed]
+    tensors = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
     if op.elementwise and all(is_number(arg.value) for arg in tensors):
         from tlc.ir.interp import on_numbers
 
@@ -221,9 +221,13 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
     attrs: dict[str, object] = {}
     for param in op.params:
         arg = placed.get(param.name)
-        if param.kind == "tensor":
+        if param.kind in TENSORS:
             if arg is not None:
-                value = expressions.as_tensor(cx, arg.value, like, arg.span)
+                value = (
+                    indexing.index_tensor(cx, arg.value, arg.span)
+                    if param.kind == "tensor_i32"
+                    else expressions.as_tensor(cx, arg.value, like, arg.span)
+                )
                 operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
             attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
@@ -309,11 +313,12 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
 
 
 def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
-    wanted = {"tensor": "a tensor", "axis": "an axis", "int": "a whole number", "dim": "a size",
-              "float": "a number", "bool": "true or false", "str": "a string",
-              "axes": "a list of axes", "pair": "a whole number or two"}.get(param.kind, param.kind)  # fmt: skip
+    wanted = {"tensor": "a tensor", "tensor_i32": "an index tensor", "axis": "an axis",
+              "int": "a whole number", "dim": "a size", "float": "a number",
+              "bool": "true or false", "str": "a string", "axes": "a list of axes",
+              "pair": "a whole number or two"}.get(param.kind, param.kind)  # fmt: skip
     code, late = "E0302", ""
-    if isinstance(arg.value, Value | Dim) and param.kind != "tensor":
+    if isinstance(arg.value, Value | Dim) and param.kind not in TENSORS:
         code, late = "E0304", ", known at build"
     elif isinstance(arg.value, float):
         code = "E0303"  # a fraction where a whole number is wanted

@@ -227,7 +227,7 @@ def _gathered(
 ) -> Value:
     """Rows along an axis; the axis is brought to the front and the rows' axes back to its place."""
     if ids.tensor.dtype in ("f16", "f32"):
-        ids = _integral(cx, ids, item)
+        ids = _integral(cx, ids, item.span)
     if ids.tensor.dtype == "bool":
         cx.unsupported("an index that is a mask", item.span, "`where(mask, a, b)` chooses elements")
     places = (node.value.span, item.span)
@@ -242,16 +242,32 @@ def _gathered(
     return cx.emit("permute", rows, axes=order, span=node.span)
 
 
-def _integral(cx: Context, ids: Value, item: ast.Expr) -> Value:
+def index_tensor(cx: Context, value: Lowered, span: Span) -> Value | None:
+    """A whole number, a list of them, or a tensor of them, as a tensor; None for anything else."""
+    if isinstance(value, list):
+        from tlc.ir.lower.literals import literal
+
+        return literal(cx, value, "i32", span)
+    if isinstance(value, Value):
+        constant = value.owner is not None and value.owner.name == "constant"
+        if constant and value.tensor.dtype in ("f16", "f32"):
+            return _integral(cx, value, span)
+        return value
+    at = whole(value)
+    cx.builder.span = span
+    return None if at is None else cx.builder.constant(at, TensorType("i32", ()))
+
+
+def _integral(cx: Context, ids: Value, span: Span) -> Value:
     """An index tensor written with integral floats, such as `[0.0, 2.0]`; others are refused."""
     owner = ids.owner
     numbers = owner.attrs["value"] if owner is not None and owner.name == "constant" else None
     listed = numbers if isinstance(numbers, tuple) else (numbers,)
     if all(whole(n) is not None for n in listed):
-        return cx.emit("constant", value=numbers, type=ids.tensor.with_dtype("i32"), span=item.span)
+        return cx.emit("constant", value=numbers, type=ids.tensor.with_dtype("i32"), span=span)
     cx.fail(
         "E0302",
         f"an index tensor holds whole numbers, and this is {ids.type}",
-        item.span,
+        span,
         hint="write it as `tensor<int>([...])`, or convert with `as int`",
     )

@@ -6,16 +6,14 @@ from tlc.frontend import ast
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
+from tlc.ir.lower import expressions, indexing
 from tlc.ir.lower.builtins import SPECIAL, need_tensor, special
 from tlc.ir.lower.calls import Argument, builtin, place
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.literals import literal
 from tlc.ir.lower.values import Lowered, describe, whole
 from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params
 from tlc.ir.ops.attention import LAYOUTS
 from tlc.ir.ops.order import top
-from tlc.ir.types import TensorType
 
 
 def _rope(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
@@ -43,17 +41,12 @@ _ROPE = parse_params("x, pos = 0, base = 10000, layout = interleaved")
 
 def _positions(cx: Context, arg: Argument) -> Value:
     """A whole number, a list of them or an index tensor, as a tensor of whole numbers."""
-    cx.builder.span = arg.span
-    if isinstance(arg.value, list):
-        return literal(cx, arg.value, "i32", arg.span)
-    if isinstance(arg.value, Value) and arg.value.tensor.dtype == "i32":
-        return arg.value
-    at = whole(arg.value)
-    if at is None:
+    found = indexing.index_tensor(cx, arg.value, arg.span)
+    if found is None or found.tensor.dtype != "i32":
         cx.fail(
             "E0302", f"a position is a whole number, and this is {describe(arg.value)}", arg.span
         )
-    return cx.builder.constant(at if isinstance(at, Dim) else int(at), TensorType("i32", ()))
+    return found
 
 
 SPECIAL["rope"] = _rope

@@ -82,7 +82,7 @@ compose(
     "padding_mask",
     "A mask with a row of n for each length: it keeps the columns before the length.",
     _padding_mask,
-    params="lengths, n: dim",
+    params="lengths: tensor_i32, n: dim",
     sample=(Sample((tensor("i32", 3),), {"n": Dim.of(4)}, 0, 4),),
 )
 
@@ -210,7 +210,7 @@ compose(
     " position * base^(-2 i / hd). `pos` is the first position, or a position for each row of x."
     " Pairs are neighbours, or elements i and i + hd / 2 with `layout: half`.",
     in_f32(_rope),
-    params="x, pos, base: float = 10000, layout: str = interleaved",
+    params="x, pos: tensor_i32, base: float = 10000, layout: str = interleaved",
     sample=(
         Sample((tensor("f16", 3, 2, 4), tensor("i32")), {}, 0, 5),
         Sample((tensor("f16", 3, 2, 4), tensor("i32", 3)), {"layout": "half"}, 0, 5),

@@ -233,7 +233,7 @@ compose(
     'The sum of products that a specification such as "bij,bjk->bik" says; every label is a letter,'
     " `...` stands for the axes that are left.",
     einsum,
-    params="operands: tensors, spec: str",
+    params="spec: str, operands: tensors",
     sample=(
         Sample((tensor("f16", 3, 5), tensor("f16", 5, 4)), {"spec": "ij,jk->ik"}),
         Sample((tensor("f16", 4, 4),), {"spec": "ii->"}),

@@ -33,7 +33,7 @@ def _gather_eval(np: Any, table: Any, ids: Any) -> Any:
 defop(
     "gather",
     "The rows of a table that an index tensor names; negative indices count from the end.",
-    params="table, ids",
+    params="table, ids: tensor_i32",
     names="gather embedding",
     type=_gather,
     eval=_gather_eval,
@@ -62,7 +62,7 @@ compose(
     "index_select",
     "The slices along an axis that a list of indices names.",
     _index_select,
-    params="x, ids, dim: axis = 0",
+    params="x, ids: tensor_i32, dim: axis = 0",
     sample=(
         Sample((tensor("f16", 5, 4), tensor("i32", 3)), {}, 0, 4),
         Sample((tensor("f16", 3, 5, 2), tensor("i32", 4)), {"dim": 1}, 0, 4),
@@ -99,7 +99,7 @@ defop(
     "scatter",
     "The table with the rows that an index list names replaced by others. Where an index is there"
     " twice the last row wins; negative indices count from the end.",
-    params="table, ids, rows",
+    params="table, ids: tensor_i32, rows",
     names="scatter",
     type=_scatter,
     eval=_scatter_eval,

@@ -154,6 +154,6 @@ compose(
     "one_hot",
     "A row of n numbers for each index: 1 at the index, 0 elsewhere; all 0 for an index beyond.",
     _one_hot,
-    params="ids, n: dim",
+    params="ids: tensor_i32, n: dim",
     sample=(Sample((tensor("i32", 4),), {"n": Dim.of(3)}, 0, 2),),
 )

@@ -185,7 +185,7 @@ def test_a_mistake_is_reported_at_its_place(
         ("zeros([2, 4]) @ x", "transpose the left operand: `x.T @ w`"),
         ("linear(x, zeros([3, 4]))", "the weights are [in, out]: use `x @ w + b`"),
         ("ids * 2", "integer tensors hold indices; convert with `as float16`"),
-        ("embedding(x, v)", "write the ids as `tensor<int>([1, 2, 3])`"),
+        ("embedding(x, v / 2.0)", "write the ids as `tensor<int>([1, 2, 3])`"),
         ("if x > 0 then 1 else 2", "`where(mask, a, b)` chooses element by element"),
         ("tensor([x, x])", "use `stack` or `concat`"),
         ("x * 1e6", "compute in float32, as with `x as float32`"),
@@ -203,7 +203,7 @@ def test_a_mistake_comes_with_what_to_do(expression: str, hint: str) -> None:
         ('1 + "a"', [("1", "this is int"), ('"a"', "this is string")]),
         ("where(v > 0, v == 1, v)", [("v == 1", "this is bool[3]")]),
         ("linear(x, x, v)", [("v", "this is f16[3]")]),
-        ("embedding(x, v)", [("v", "this is f16[3]")]),
+        ("embedding(x, v / 2.0)", [("v / 2.0", "this is f16[3]")]),
         ("softmax(x, 0, dim: 1)", [("0", "given here first")]),
         ("concat(x, v, 0)", [("x", "this is f16[2, 3]"), ("v", "this is f16[3]")]),
         (

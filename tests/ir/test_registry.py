@@ -45,7 +45,7 @@ WITHOUT_SAMPLES = {
 }
 KINDS = {
     "tensor", "tensors", "axis", "axes", "shape", "dim", "int", "float", "bool", "str", "dtype",
-    "attr", "pair",
+    "attr", "pair", "tensor_i32",
 }  # fmt: skip
 KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise", "sort", "scan", "scatter"}
 

@@ -1,0 +1,281 @@
+"""One function of a fused module to an entry of the plan: the steps that the host takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from tlc.codegen.arena import Arena, last_uses, written_in_place
+from tlc.codegen.kernels import Kernel, Variant, generate
+from tlc.codegen.notation import describe, formula, place, shape
+from tlc.codegen.profiles import Profile
+from tlc.codegen.storage import Storage
+from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.dims import Dim
+from tlc.ir.opdef import OPS
+from tlc.ir.printer import print_op
+from tlc.ir.types import TensorType
+
+# kernels are generated under these, so that equal ones can be told; then they get their own
+_NAME, _COMMENT = "KERNEL_NAME", "KERNEL_COMMENT"
+
+# a name, or several weights and the formula that says which one it is
+Memory = str | list[Any]
+
+
+@dataclass(slots=True)
+class ProfilePlan:
+    """The kernels of one profile, each kept once however often it is launched."""
+
+    profile: Profile
+    kernels: list[Kernel] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    known: dict[str, int] = field(default_factory=dict)
+    generated: dict[str, list[Variant]] = field(default_factory=dict)
+
+    def variants(self, op: Op) -> list[Variant]:
+        """The kernels for a fused operation; equal operations are generated once."""
+        key = print_op(op)
+        if key not in self.generated:
+            self.generated[key] = generate(op, self.profile, _NAME, _COMMENT)
+        return self.generated[key]
+
+    def add(self, kernel: Kernel, family: str, source: str) -> int:
+        """The index of a kernel; kernels that differ in nothing but their name are one."""
+        at = self.known.setdefault(kernel.text, len(self.kernels))
+        if at == len(self.kernels):
+            text = kernel.text.replace(_NAME, f"{family}_{at}").replace(_COMMENT, source)
+            name = kernel.name.replace(_NAME, f"{family}_{at}")
+            self.kernels.append(replace(kernel, name=name, text=text))
+            self.sources.append(source)
+        return at
+
+
+class EntryPlan:
+    """Builds one entry: names its memory and lists its steps."""
+
+    def __init__(self, profiles: list[ProfilePlan], storage: Storage, func: Func) -> None:
+        self.profiles, self.storage, self.func = profiles, storage, func
+        self.names: dict[Value, Memory] = {}
+        self.arena = Arena()
+        self.kept: list[Dim] = []
+        self.flags: list[str] = []
+        self.checks: list[list[Any]] = []
+        self.once: list[list[Any]] = []
+        self.steps: list[list[Any]] = []
+        self.targets: dict[Value, str] = {}  # memory that a value is to be written to
+
+    def build(self, operations: int) -> dict[str, Any]:
+        func = self.func
+        for at, value in enumerate(func.params):
+            self.names[value] = f"p{at}"
+        self.steps = self.region(func.body, lambda: None)
+        symbols = {s for v in func.params for d in v.tensor.shape for s in d.symbols()}
+        return {
+            "params": [
+                {"name": name, "dtype": v.tensor.dtype, "shape": shape(v.tensor)}
+                for v, name in zip(func.params, func.param_names, strict=True)
+            ],
+            "results": [
+                {"buffer": self.names[v], "dtype": v.tensor.dtype, "shape": shape(v.tensor)}
+                for v in func.results
+            ],
+            "symbols": sorted(symbols),
+            "checks": self.checks,
+            "slots": self.arena.formulas(),
+            "kept": [formula(d) for d in self.kept],
+            "flags": self.flags,
+            "once": self.once,
+            "steps": self.steps,
+            "operations": operations,
+        }
+
+    # ---- steps ----------------------------------------------------------------------------------
+
+    def op(self, op: Op, ending: list[Value]) -> None:
+        match op.name:
+            case "constant":
+                self.names[op.result] = self.storage.constant(op)
+            case "weight":
+                self.names[op.result] = self.storage.weight(op, op.attrs["tensor"])
+            case "weight_of":
+                names = [self.storage.weight(op, name) for name in op.attrs["tensors"]]
+                self.names[op.result] = [names, formula(op.attrs["index"])]
+            case "reshape":
+                self.names[op.result] = self.names[op.operands[0]]
+            case "fused":
+                target = self.targets.pop(op.result, None)
+                self.names[op.result] = target or self.arena.take(op.result)
+                self.steps.append(self.launch(op))
+            case "once":
+                self.kept_work(op)
+            case "loop":
+                self.loop(op, ending)
+            case "if":
+                self.choice(op)
+            case "read":
+                memory, dtype, _ = self.typed(op.operands[0])
+                self.steps.append(["read", op.attrs["symbol"], memory, dtype])
+            case "check":
+                left, right = formula(op.attrs["left"]), formula(op.attrs["right"])
+                check = [left, right, op.attrs["text"], place(op)]
+                late = any(s[0] == "$" for s in (op.attrs["left"] - op.attrs["right"]).symbols())
+                (self.steps if late else self.checks).append(["check", *check] if late else check)
+            case "print":
+                self.steps.append(["print", self.parts(op), [self.typed(v) for v in op.operands]])
+            case "assert":
+                parts, values = self.parts(op), [self.typed(v) for v in op.operands]
+                condition, where = formula(op.attrs["condition"]), op.attrs["place"]
+                self.steps.append(["assert", condition, parts, values, where])
+            case "text":
+                self.steps.append(["text", *(op.attrs[k] for k in ("symbol", "source", "name"))])
+            case "text_value":
+                a = op.attrs
+                asked = [a["what"], a["other"], a["place"]]
+                self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
+            case "save":
+                step = ["save", *self.typed(op.operands[0]), op.attrs["path"], op.attrs["name"]]
+                self.steps.append(step)
+            case "save_model":
+                a = op.attrs
+                self.steps.append(["save_model", a["model"], a["path"], a["dequantize"]])
+
+    def launch(self, op: Op) -> list[Any]:
+        """A launch of a fused operation, whose operands and result have their memory."""
+        source = f"{place(op)} {describe(op)}"
+        return self._launch(op, [self.names[v] for v in (*op.operands, op.result)], source)
+
+    def _launch(self, op: Op, buffers: list[Memory], source: str) -> list[Any]:
+        variants: dict[str, list[Any]] = {}
+        flagged = False
+        for mine in self.profiles:
+            choices = []
+            for variant in mine.variants(op):
+                kernel = variant.kernel
+                flagged = flagged or kernel.status
+                guard = variant.guard and [formula(variant.guard[0]), variant.guard[1]]
+                dims = [formula(d) for d in kernel.dims]
+                at = mine.add(kernel, op.attrs["family"], source)
+                choices.append([guard, at, formula(kernel.groups), dims])
+            variants[mine.profile.name] = choices
+        if flagged:
+            buffers = [*buffers, f"f{len(self.flags)}"]
+            self.flags.append(f"{place(op)}: an index is beyond the rows of its table")
+        return ["launch", variants, buffers]
+
+    def copy(self, source: Memory, target: Memory, type: TensorType, like: Op) -> None:
+        """A launch that copies a tensor, unless it is there already."""
+        if source != target:
+            argument = Value(type)
+            region = Block([argument], [Op(OPS["yield"], [argument], {})])
+            attrs = {"family": "elementwise", "encodings": (type.dtype,), "results": (type,)}
+            op = Op(OPS["fused"], [Value(type)], attrs, regions=[region], span=like.span)
+            op.results = [Value(type, op)]
+            self.steps.append(self._launch(op, [source, target], f"{place(like)} copy"))
+
+    def region(self, block: Block, end: Callable[[], None]) -> list[list[Any]]:
+        """The steps of a region; `end` adds those that hand on what it yields."""
+        outer, self.steps = self.steps, []
+        last = last_uses(block)
+        for at, op in enumerate(block.ops):
+            ending = last.get(at, [])
+            if op.name == "yield":
+                end()
+            else:
+                self.op(op, ending)
+            for value in ending:
+                self.release(value)
+        steps, self.steps = self.steps, outer
+        return steps
+
+    def loop(self, op: Op, ending: list[Value]) -> None:
+        """What a loop carries has a slot of its own; each pass ends by writing there."""
+        (region,) = op.regions
+        homes: list[str] = []
+        for value, argument in zip(op.operands, region.args, strict=True):
+            home = self.names[value]
+            mine = isinstance(home, str) and home[0] == "s" and op.operands.count(value) == 1
+            if isinstance(home, str) and mine and value in ending:
+                ending.remove(value)  # nothing reads it later: the loop goes on in its memory
+                homes.append(home)
+            else:
+                homes.append(self.arena.take(argument))
+                self.copy(home, homes[-1], argument.tensor, op)
+            self.names[argument] = homes[-1]
+        for at, value in enumerate(region.yielded):
+            if written_in_place(region, at):
+                self.targets[value] = homes[at]
+        self.arena.homes += homes
+        steps = self.region(region, lambda: self.write_back(op, homes))
+        del self.arena.homes[len(self.arena.homes) - len(homes) :]
+        ints = [
+            [i, formula(first), formula(step), after] for i, first, step, after in op.attrs["ints"]
+        ]
+        self.steps.append(["loop", formula(op.attrs["condition"]), ints, steps])
+        self.names.update(zip(op.results, homes, strict=True))
+
+    def write_back(self, op: Op, homes: list[str]) -> None:
+        """Copies of what a pass yields to where the next one looks for it.
+
+        A value that lies in the home of another one is moved out of the way first.
+        """
+        (region,) = op.regions
+        sources = [self.names[v] for v in region.yielded]
+        aside: list[str] = []
+        for at, (source, value) in enumerate(zip(sources, region.yielded, strict=True)):
+            if source in homes and source != homes[at]:
+                aside.append(self.arena.take(value))
+                self.copy(source, aside[-1], value.tensor, op)
+                sources[at] = aside[-1]
+        for source, home, value in zip(sources, homes, region.yielded, strict=True):
+            self.copy(source, home, value.tensor, op)
+        for slot in aside:
+            self.arena.release(slot)
+
+    def choice(self, op: Op) -> None:
+        """Both branches of an `if` write what they yield to the same slots."""
+        homes = [self.arena.take(v) for v in op.results]
+
+        def hand_on(region: Block) -> None:
+            for value, home in zip(region.yielded, homes, strict=True):
+                self.copy(self.names[value], home, value.tensor, op)
+
+        branches = [self.region(r, partial(hand_on, r)) for r in op.regions]
+        ints = [[after, formula(a), formula(b)] for after, a, b in op.attrs["ints"]]
+        self.steps.append(["if", formula(op.attrs["condition"]), ints, *branches])
+        self.names.update(zip(op.results, homes, strict=True))
+
+    def kept_work(self, op: Op) -> None:
+        """The launches of a `once` operation; what it yields stays for all calls."""
+        steps, self.steps = self.steps, []
+        for inner in op.regions[0].ops[:-1]:
+            if inner.name == "fused":
+                self.targets[inner.result] = f"k{len(self.kept)}"
+                self.kept.append(inner.result.tensor.nbytes)
+            self.op(inner, [])
+        self.once, self.steps = self.steps, steps
+        for inside, outside in zip(op.regions[0].yielded, op.results, strict=True):
+            self.names[outside] = self.names[inside]
+
+    def parts(self, op: Op) -> list[Any]:
+        out: list[Any] = []
+        seen = 0
+        for part in op.attrs["parts"]:
+            if part is None:
+                out.append(["value", seen])
+                seen += 1
+            elif isinstance(part, tuple):
+                out.append([part[0], formula(part[1])])
+            else:
+                out.append(["dim", formula(part)] if isinstance(part, Dim) else part)
+        return out
+
+    def typed(self, value: Value) -> list[Any]:
+        return [self.names[value], value.tensor.dtype, shape(value.tensor)]
+
+    def release(self, value: Value) -> None:
+        name = self.names.get(value, "")
+        if isinstance(name, str) and name[:1] == "s":
+            self.arena.release(name)

@@ -1,0 +1,61 @@
+"""Sizes, places and kernels as the manifest writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlc.ir.core import Op
+from tlc.ir.dims import Derived, Dim
+from tlc.ir.types import TensorType
+
+# what operations are called in a kernel's description; those that say nothing are left out
+_NAMES = {
+    "contract": "matmul",
+    "access": "",
+    "cast": "",
+    "constant": "",
+    "yield": "",
+    "broadcast": "",
+}
+
+
+def formula(dim: Dim) -> Any:
+    """A dimension as `runtime/format.py` writes it."""
+
+    def atom(part: str | Derived) -> Any:
+        if isinstance(part, str):
+            return part
+        return [part.op, formula(part.left), formula(part.right)]
+
+    total: Any = None
+    for monomial, factor in dim.terms:
+        value: Any = None if monomial and factor == 1 else factor
+        for part in monomial:
+            value = atom(part) if value is None else ["*", value, atom(part)]
+        total = value if total is None else ["+", total, value]
+    return 0 if total is None else total
+
+
+def shape(type: TensorType) -> list[Any]:
+    """A tensor's shape as formulas."""
+    return [formula(d) for d in type.shape]
+
+
+def describe(op: Op) -> str:
+    """What a kernel computes, in a few words: `matmul + add + relu`."""
+    names: list[str] = []
+    for inner in op.regions[0].ops:
+        name = _NAMES.get(inner.name, inner.name.removeprefix("reduce_"))
+        if name:
+            names.append(name)
+    if not names:
+        return "fill" if not op.operands else "copy"
+    shown = names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"]
+    return " + ".join(shown)
+
+
+def place(op: Op) -> str:
+    """Where an operation was written: `linear.tl:12`."""
+    if op.span is None:
+        return "?"
+    return f"{op.span.source.name.rsplit('/', 1)[-1]}:{op.span.line}"
