@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tlc.ir.dims import Dim, DimLike, product
@@ -74,6 +74,11 @@ Type = TensorType | ScalarType
 def tensor(dtype: str, *shape: DimLike) -> TensorType:
     """`tensor("f16", "N", 3)` is `f16[N, 3]`."""
     return TensorType(dtype, tuple(map(Dim.of, shape)))
+
+
+def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The strides of a dense tensor."""
+    return tuple(product(shape[at + 1 :]) for at in range(len(shape)))
 
 
 def show_shape(shape: Iterable[DimLike]) -> str:

@@ -71,7 +71,8 @@ def compile(
 ) -> Model:
     """Compile a `.tl` file (or `text`, under the file's name) for a device.
 
-    `seed` is that of random numbers. Raises CompileError with every diagnostic, and RunError when the device is not there.
+    `seed` is that of random numbers. Raises CompileError with every diagnostic, and RunError when
+    the device is not there.
     """
     from tlc import driver
 

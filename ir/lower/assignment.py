@@ -23,6 +23,23 @@ from tlc.ir.types import FLOATS, TensorType, show_shape
 UPDATES = ("push", "append", "set")
 
 
+def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
+    """The names that a statement gives a value, not counting those of blocks inside it."""
+    match node:
+        case ast.Let(names=names):
+            yield from names
+        case ast.Assign(target=ast.Name(id=name)):
+            yield name
+        case ast.Assign(target=ast.Attribute() | ast.Index() as target):
+            yield from root(target)
+        case ast.ExprStmt(value=ast.Call() as call):
+            yield from updated(call)
+        case ast.Assign(target=ast.Tuple(items=items)):
+            yield from (item.id for item in items if isinstance(item, ast.Name))
+        case ast.TensorDecl(name=name):
+            yield name
+
+
 def give(cx: Context, scope: Scope, name: str, value: Lowered) -> None:
     """A name in a scope gets a value."""
     scope.names[name] = value

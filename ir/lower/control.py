@@ -16,7 +16,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value, replace_operands
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, expressions, statements
+from tlc.ir.lower import assignment, composite, expressions, statements
 from tlc.ir.lower.context import DRAW, Context, Scope
 from tlc.ir.lower.merge import Merge, Region, Result, as_text, as_type, host_number, is_count
 from tlc.ir.lower.values import NEVER, Lowered, Poison, Text, describe, is_number, whole
@@ -34,7 +34,7 @@ def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Assign | ast.ExprStmt):
-            yield from statements.assigned(node)
+            yield from assignment.assigned(node)
         waiting += node.children()
 
 

@@ -13,7 +13,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
 from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
-from tlc.ir.lower import calls, expressions, imports, statements, structs
+from tlc.ir.lower import assignment, calls, expressions, imports, statements, structs
 from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.types import Symbols, is_tensor_type
@@ -186,7 +186,7 @@ def _declarations(
                 main = item
             case ast.Stmt() | ast.TensorDecl():
                 top.append(item)
-                names.update(statements.assigned(item))
+                names.update(assignment.assigned(item))
     program = Program(
         functions, top, names, open_model, structs=structs_, blocks=list(blocks.values())
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -11,7 +11,7 @@ from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, control, expressions, structs
+from tlc.ir.lower import assignment, control, expressions, returns, structs
 from tlc.ir.lower.context import Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
@@ -66,7 +66,7 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     for at, node in enumerate(statements):
         rest = statements[at + 1 :]
         try:
-            if isinstance(node, ast.If) and rest and _absorbs(cx, node, rest):
+            if isinstance(node, ast.If) and rest and returns.absorbs(cx, node, rest):
                 value = _if(cx, node, rest)
             else:
                 value = statement(cx, node)
@@ -92,33 +92,18 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     return value
 
 
-def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
-    """The names that a statement gives a value, not counting those of blocks inside it."""
-    match node:
-        case ast.Let(names=names):
-            yield from names
-        case ast.Assign(target=ast.Name(id=name)):
-            yield name
-        case ast.Assign(target=ast.Attribute() | ast.Index() as target):
-            yield from assignment.root(target)
-        case ast.ExprStmt(value=ast.Call() as call):
-            yield from assignment.updated(call)
-        case ast.Assign(target=ast.Tuple(items=items)):
-            yield from (item.id for item in items if isinstance(item, ast.Name))
-        case ast.TensorDecl(name=name):
-            yield name
-
-
 def _poison(cx: Context, node: ast.Stmt | ast.Item) -> None:
     """After an error in a statement, nothing more is said about the names it assigns."""
-    for name in assigned(node):
+    for name in assignment.assigned(node):
         outer = cx.scope.find(name) if isinstance(node, ast.Assign | ast.ExprStmt) else None
         (outer or cx.scope).names[name] = Poison()
     waiting: list[ast.Node] = list(node.children())
     while waiting:
         inner = waiting.pop()
         waiting += inner.children()
-        for name in assigned(inner) if isinstance(inner, ast.Assign | ast.ExprStmt) else ():
+        for name in (
+            assignment.assigned(inner) if isinstance(inner, ast.Assign | ast.ExprStmt) else ()
+        ):
             outer = cx.scope.find(name)
             if outer is not None:
                 outer.names[name] = Poison()
@@ -196,7 +181,7 @@ def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> No
         case ast.Name(id=name):
             assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
         case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
-            names = tuple(assigned(at))
+            names = tuple(assignment.assigned(at))
             for name, part in zip(names, _parts(cx, value, len(names), at), strict=True):
                 assignment.give(cx, cx.scope.find(name) or cx.scope, name, part)
         case ast.Index() | ast.Attribute():
@@ -257,52 +242,9 @@ def _if(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...] = ()) -
         branches = (lambda: block(cx, node.then), other)
         return control.choose(cx, test, branches, ((node.then,), orelse), node.span)
     # each branch goes on with all that follows, so that both end the function
-    sides = (_before(cx, node.then, rest), _before(cx, node.orelse, rest))
+    sides = (returns.going_on(cx, node.then, rest), returns.going_on(cx, node.orelse, rest))
     branches = (lambda: _ended(cx, sides[0]), lambda: _ended(cx, sides[1]))
     return control.choose(cx, test, branches, sides, node.span)
-
-
-def _absorbs(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...]) -> bool:
-    """Whether the branches of an `if` have to take what follows with them: when one of them may
-    return, and what follows is the end of the function."""
-    if not any(isinstance(inner, ast.Return) for inner in _inside(node)):
-        return False
-    certain = bool(node.then.body) and isinstance(node.then.body[-1], ast.Return)
-    return cx.scope.tail or (certain and not node.orelse and isinstance(rest[-1], ast.Return))
-
-
-def _before(
-    cx: Context, first: ast.Block | ast.If | None, rest: tuple[ast.Stmt | ast.Item, ...]
-) -> tuple[ast.Stmt | ast.Item, ...]:
-    """A branch and what follows it. They are one scope where that changes no name's meaning, so
-    that an `if` at the end of the branch may return as well."""
-    if first is None:
-        return rest
-    if isinstance(first, ast.Block) and not cx.program.drops:
-        own = {
-            name
-            for node in first.body
-            for name in assigned(node)
-            if not isinstance(node, ast.Assign) or cx.scope.find(name) is None
-        }
-        used = {n.id for node in rest for n in (*_all(node), node) if isinstance(n, ast.Name)}
-        if not own & used:
-            return (*first.body, *rest)
-    return (first, *rest)
-
-
-def _all(node: ast.Node) -> Iterator[ast.Node]:
-    for inner in node.children():
-        yield inner
-        yield from _all(inner)
-
-
-def _inside(node: ast.Node) -> Iterator[ast.Node]:
-    """The nodes inside of one, those of loops left out."""
-    for inner in node.children():
-        yield inner
-        if not isinstance(inner, ast.For | ast.While | ast.Loop):
-            yield from _inside(inner)
 
 
 def _ended(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> NoReturn:

@@ -45,7 +45,7 @@ defop(
 )
 
 
-# ---- control flow on the host ---------------------------------------------------------------------
+# ---- control flow on the host --------------------------------------------------------------------
 #
 # `ints` hold whole numbers that the host carries, as symbols of dimensions: (symbol inside the
 # region, value before the first pass, value for the next pass, symbol after the loop) of a loop,

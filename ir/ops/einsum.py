@@ -14,8 +14,7 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, product
 from tlc.ir.opdef import Sample, TypeRuleError, compose
-from tlc.ir.passes.views import row_major
-from tlc.ir.types import FLOATS, tensor
+from tlc.ir.types import FLOATS, row_major, tensor
 
 _GUESS = 64  # what a size that only run time knows counts for when orders are compared
 _MORE = 0xE000  # labels of the axes behind `...`, in the private part of Unicode

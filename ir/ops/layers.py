@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import Sample, TypeRuleError, compose
 from tlc.ir.ops.elementwise import in_f32
 from tlc.ir.ops.reduce import along
-from tlc.ir.types import show_shape, tensor
+from tlc.ir.types import FLOATS, show_shape, tensor
 
 _X = tensor("f16", 3, 5)
 _W = tensor("f16", 5)
 
 # ---- short forms ---------------------------------------------------------------------------------
+
+
+def _rounded_once(expand: Callable[..., Value]) -> Callable[..., Value]:
+    """A composition in float32; the result has the dtype that arithmetic of the operands has."""
+
+    @wraps(expand)
+    def rounded(b: Builder, *values: Value) -> Value:
+        for at, v in enumerate(values):
+            if v.tensor.dtype not in FLOATS:
+                raise TypeRuleError(
+                    f"a floating-point tensor is needed, and this is {v.type}", "E0302", (at,)
+                )
+        dtype = "f32" if any(v.tensor.dtype == "f32" for v in values) else "f16"
+        return b.cast(expand(b, *map(b.f32, values)), dtype)
+
+    return rounded
 
 
 def _add_relu(b: Builder, a: Value, c: Value) -> Value:
@@ -31,21 +50,21 @@ def _affine(b: Builder, x: Value, scale: Value, shift: Value) -> Value:
 compose(
     "fused_add_relu",
     "relu(a + b), rounded once.",
-    in_f32(_add_relu),
+    _rounded_once(_add_relu),
     params="a, b",
     sample=(Sample((_X, _W), {}),),
 )
 compose(
     "fused_mul_relu",
     "relu(a * b), rounded once.",
-    in_f32(_mul_relu),
+    _rounded_once(_mul_relu),
     params="a, b",
     sample=(Sample((_X, _W), {}),),
 )
 compose(
     "fused_affine",
     "x * scale + shift, rounded once.",
-    in_f32(_affine),
+    _rounded_once(_affine),
     params="x, scale, shift",
     sample=(Sample((_X, _W, _W), {}),),
 )

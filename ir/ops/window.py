@@ -14,8 +14,7 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, DimLike, product
 from tlc.ir.opdef import Sample, TypeRuleError, compose
-from tlc.ir.passes.views import row_major
-from tlc.ir.types import FLOATS, TensorType, show_shape, tensor
+from tlc.ir.types import FLOATS, TensorType, row_major, show_shape, tensor
 
 Pair = tuple[int, int]
 SIDE_BY_SIDE = 32  # views of one image that one kernel reads

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tlc.ir.core import Op, Value
-from tlc.ir.dims import Dim, product
+from tlc.ir.dims import Dim
+from tlc.ir.types import row_major
 
 ZERO, ONE = Dim.of(0), Dim.of(1)
 
@@ -27,11 +28,6 @@ class Access:
             s == d or size == ONE
             for s, d, size in zip(self.strides, row_major(self.shape), self.shape, strict=True)
         )
-
-
-def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
-    """The strides of a dense tensor."""
-    return tuple(product(shape[at + 1 :]) for at in range(len(shape)))
 
 
 def identity(shape: Sequence[Dim]) -> Access:

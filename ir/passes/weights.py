@@ -8,8 +8,8 @@ from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value, replace_operands
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
-from tlc.ir.passes.views import Access, access_of, row_major, trace
-from tlc.ir.types import PACKED
+from tlc.ir.passes.views import Access, access_of, trace
+from tlc.ir.types import PACKED, row_major
 
 WEIGHTS = ("weight", "weight_of")
 Warn = Callable[[Diagnostic], None]

@@ -1,6 +1,6 @@
 """Makes the files of `tests/test_mlp.py` with torch: one small network in four float types.
 
-    pip install torch safetensors && python tests/data/make_mlp.py
+pip install torch safetensors && python tests/data/make_mlp.py
 """
 
 from pathlib import Path
@@ -17,7 +17,9 @@ model = nn.Sequential(
     nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 40), nn.GELU(approximate="tanh"), nn.Linear(40, 5)
 ).double()
 for name, dtype in TYPES.items():
-    tensors = {key: value.detach().to(dtype).contiguous() for key, value in model.named_parameters()}
+    tensors = {
+        key: value.detach().to(dtype).contiguous() for key, value in model.named_parameters()
+    }
     # the same weights the other way round, [in, out]
     tensors |= {f"{key}_t": t.T.contiguous() for key, t in tensors.items() if t.ndim == 2}
     save_file(tensors, FOLDER / f"mlp_{name}.safetensors")

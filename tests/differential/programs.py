@@ -1,7 +1,7 @@
-"""Random programs that are well typed, as text: functions, loops, branches, symbols, most operations.
+"""Random programs that are well typed, as text: functions, loops, branches, symbols, operations.
 
-Values stay of size one (squashed by tanh and the like), and conditions depend on sizes, counters and
-exact inputs alone, so that two devices that round differently take the same way.
+Values stay of size one (squashed by tanh and the like), and conditions depend on sizes, counters
+and exact inputs alone, so that two devices that round differently take the same way.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 
 import tlc
+from tests.differential.programs import programs
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source
 from tlc.ir.core import Func
 from tlc.ir.interp import run
 from tlc.ir.lower import lower
-from tests.differential.programs import programs
 
 PARTS = 8
 EXAMPLES = int(os.environ.get("TLC_FUZZ", "2000")) // PARTS

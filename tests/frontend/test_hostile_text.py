@@ -3,6 +3,7 @@
 import random
 from time import monotonic
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,8 @@ main { e[alice] /* nested /* comment */ */ }
 
 WORDS = sorted({token.text for token in scan(Source("program.tl", PROGRAM))[0]})
 BITS = [*WORDS, "\n", " ", ";", "§", '"', "'", "/*", "*/", "//", "\ud800", "0x", "1e", "\\", "é"]
+
+pytestmark = pytest.mark.fuzz
 
 
 def survives(text: str) -> None:

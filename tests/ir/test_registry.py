@@ -122,7 +122,8 @@ def test_the_language_can_call_what_it_lists() -> None:
     special = (
         "tensor zeros ones full arange range range_i f16::zeros f32::zeros f16::ones f32::ones"
         " positional_encoding shape rank len reshape concat stack split chunk slice slice_last"
-        " repeat topk rand randn random_normal f16::rand f32::rand f16::randn f32::randn load_model load_model_f16 load_model_f32 get_tensor save_model save print"
+        " repeat topk rand randn random_normal f16::rand f32::rand f16::randn f32::randn"
+        " load_model load_model_f16 load_model_f32 get_tensor save_model save print"
     )
     assert set(special.split()) <= SPECIAL.keys()
 

@@ -13,6 +13,7 @@ import zipfile
 from contextlib import suppress
 
 import pytest
+
 from tlc.codegen import metallib
 from tlc.codegen.metallib import member_digests, pack, write_artifact
 from tlc.runtime import artifact

@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
+
 from tlc.runtime.decode import BLOCK_FLOATS, floats
 from tlc.runtime.errors import RunError
 from tlc.runtime.gguf_file import TENSOR_TYPES

@@ -16,6 +16,7 @@ import pytest
 import safetensors
 from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import save_file
+
 from tlc.codegen.metallib import member_digests, pack
 from tlc.runtime.artifact import read_artifact
 from tlc.runtime.decode import floats
@@ -175,6 +176,7 @@ KINDS = {
 }
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_changed_at_random_is_read_or_refused(tmp_path, kind):
     make, use, codes = KINDS[kind]

@@ -1,5 +1,6 @@
-"""A manifest that was tampered with is refused with a reason: no other exception, no huge memory."""
+"""A manifest that was tampered with is refused with a reason, never by another exception."""
 
+import contextlib
 import copy
 import json
 import os
@@ -137,7 +138,5 @@ def test_a_changed_manifest_is_refused_or_harmless(built: Any) -> None:
                     place[path[-1]] = copy.deepcopy(chance.choice(HOSTILE))
             except (KeyError, IndexError, TypeError):
                 continue  # an earlier change removed the path
-        try:
+        with contextlib.suppress(RunError):
             use(built, manifest)
-        except RunError:
-            pass

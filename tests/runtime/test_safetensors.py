@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors
 from safetensors.numpy import save_file
+
 from tlc.runtime.decode import floats
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import ModelFile, TensorEntry, nearest, open_model, tensor

@@ -19,6 +19,7 @@ import safetensors.numpy
 from gguf import GGMLQuantizationType as Kind
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
 from tlc.runtime import save
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import open_model

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+
 from tlc.runtime.text import format_float, format_tensor
 
 

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 
 import pytest
+
 from tlc.runtime import zip_file
 from tlc.runtime.zip_file import ZipError
 
