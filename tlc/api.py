@@ -90,10 +90,10 @@ def load(artifact: str | os.PathLike[str], *, device: str = "auto") -> Model:
 
 
 def _open(artifact: Any, device: str, path: str) -> Model:
-    from tlc.runner import _program
+    from tlc.runner import open_program
 
     folders = [os.path.dirname(os.path.abspath(path)), os.getcwd()]
-    return Model(*_program(artifact, device, folders))
+    return Model(*open_program(artifact, device, folders))
 
 
 __all__ = ["Model", "RunError", "compile", "load"]

@@ -48,7 +48,7 @@ def run(
 
         program, device = ReferenceProgram(artifact, folders, FiniteHost), "reference"
     else:
-        program, device = _program(artifact, options["device"], folders)
+        program, device = open_program(artifact, options["device"], folders)
     _placement(artifact.manifest, device, options)
     clock("load")
     entry = program.entry(options["entry"])
@@ -76,7 +76,7 @@ class _Clock:
         self._last = now
 
 
-def _program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, str]:
+def open_program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, str]:
     """The program on a device, and the device's name."""
     if device == "reference":
         from tlc.reference import ReferenceProgram

@@ -10,7 +10,7 @@ from typing import Any
 
 from tlc import driver
 from tlc.frontend.diagnostics import Diagnostic
-from tlc.runner import _program as open_program
+from tlc.runner import open_program
 from tlc.runtime.errors import RunError
 
 Show = Callable[[Iterable[Diagnostic]], None]
