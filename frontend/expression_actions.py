@@ -38,10 +38,6 @@ def second(_: Any, value: Any, *rest: Any) -> Any:
     return value
 
 
-def third(_: Any, __: Any, value: Any) -> Any:
-    return value
-
-
 def one(item: Any) -> list[Any]:
     return [item]
 

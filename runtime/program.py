@@ -57,11 +57,7 @@ class Program:
 
     def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503 with the names there are."""
-        if name not in self.entries:
-            raise RunError(
-                "E0503", f"no entry is called `{name}`", f"there are {', '.join(self.entries)}"
-            )
-        return self.entries[name]
+        return named(self.entries, name)
 
     def call(
         self,
@@ -97,6 +93,13 @@ class Program:
 
     def kernel(self, at: int) -> Kernel:
         return self._kernels[at]
+
+
+def named(entries: dict[str, Entry], name: str) -> Entry:
+    """The entry of that name. Raises RunError E0503 with the names there are."""
+    if name not in entries:
+        raise RunError("E0503", f"no entry is called `{name}`", f"there are {', '.join(entries)}")
+    return entries[name]
 
 
 class Entry:

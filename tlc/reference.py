@@ -12,7 +12,7 @@ from tlc.ir.core import Func, Module, Op
 from tlc.ir.parser import parse_module
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
-from tlc.runtime.program import Entry
+from tlc.runtime.program import Entry, named
 from tlc.runtime.texts import Texts
 from tlc.runtime.weights import Models
 
@@ -39,11 +39,7 @@ class ReferenceProgram:
 
     def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503."""
-        if name not in self.entries:
-            raise RunError(
-                "E0503", f"no entry is called `{name}`", f"there are {', '.join(self.entries)}"
-            )
-        return self.entries[name]
+        return named(self.entries, name)
 
     def call(
         self,

@@ -80,10 +80,6 @@ class _Rewriter:
             self.ops.append(op)
             self.stored.update((v, v) for v in op.results)
 
-    def append(self, name: str, *operands: Value, span: Any = None, **attrs: Any) -> Value:
-        block = Block(ops=self.ops)
-        return Builder(block, span).emit(name, *operands, **attrs)
-
     # ---- operands -------------------------------------------------------------------------------
 
     def trace(self, value: Value) -> tuple[Value, list[Op]]:
