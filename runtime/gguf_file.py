@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 
 from tlc.runtime.errors import RunError
-from tlc.runtime.model_file import ModelFile, TensorEntry, element_count
+from tlc.runtime.model_file import ModelFile, Part, TensorEntry, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def read(path: str, mapping: mmap.mmap) -> ModelFile:
         entries = _entries(infos, end, _alignment(metadata, places), len(data))
     except ValueError as error:
         raise RunError("E0601", f"{path}: a damaged GGUF file: {error}") from None
-    return ModelFile(path, "GGUF", metadata, entries, mapping, end)
+    return ModelFile(path, "GGUF", metadata, entries, [Part(path, mapping, end)])
 
 
 def _unsupported(version: int) -> str:

@@ -1,8 +1,8 @@
 """Turns a model file, whatever its format, into named tensors whose bytes are views of the file.
 
 Opening reads the table of tensors and nothing else. A format is told from the file's first bytes;
-each has its own reader (`safetensors_file.py`, `gguf_file.py`). The files are mapped, so they must
-not be cut short while they are open.
+each has its own reader (`safetensors_file.py`, `gguf_file.py`), and `shards.py` joins models that
+lie in several files. The files are mapped, so they must not be cut short while they are open.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tlc.runtime.mapped_file import map_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 LARGEST_COUNT = 2**60  # elements in a tensor: at 8 bytes each their bytes still count in 63 bits
 
@@ -55,28 +55,66 @@ class TensorEntry:
     `shape` is in NumPy order (the last axis varies fastest); `encoding` is the lower-case name
     that the format gives the element or block type: `f16`, `bf16`, `q4_0`, `i64`, `f8_e4m3`, ...
     or `type_N` for a ggml type that is not known, whose `nbytes` is 0. `offset` counts from the
-    start of the file.
+    start of the file, which is number `part` of the model's files.
     """
 
-    __slots__ = ("encoding", "name", "nbytes", "offset", "shape")
+    __slots__ = ("encoding", "name", "nbytes", "offset", "part", "shape")
 
     def __init__(
-        self, name: str, shape: tuple[int, ...], encoding: str, offset: int, nbytes: int
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        encoding: str,
+        offset: int,
+        nbytes: int,
+        part: int = 0,
     ) -> None:
         self.name = name
         self.shape = shape
         self.encoding = encoding
         self.offset = offset
         self.nbytes = nbytes
+        self.part = part
 
     def __repr__(self) -> str:
         return f"TensorEntry({self.name!r}, {self.shape}, {self.encoding}, at {self.offset})"
 
 
-class ModelFile:
-    """An open model file: `format` is "SafeTensors" or "GGUF"."""
+class Part:
+    """One of the files of a model, mapped; its table of tensors ends at `table_end`."""
 
-    __slots__ = ("_fingerprint", "_map", "_table_end", "format", "metadata", "path", "tensors")
+    __slots__ = ("_fingerprint", "mapping", "name", "table_end")
+
+    def __init__(self, path: str, mapping: mmap.mmap, table_end: int) -> None:
+        self.name = os.path.basename(path)
+        self.mapping = mapping
+        self.table_end = table_end
+        self._fingerprint = ""
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return len(self.mapping)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the header and the table of tensors, and of the file's size."""
+        if not self._fingerprint:
+            import hashlib
+
+            digest = hashlib.sha256(memoryview(self.mapping)[: self.table_end])
+            digest.update(struct.pack("<Q", len(self.mapping)))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+class ModelFile:
+    """An open model; `format` is "SafeTensors" or "GGUF".
+
+    `parts` are the files it was read from, more than one when it is sharded.
+    """
+
+    __slots__ = ("format", "metadata", "parts", "path", "tensors")
 
     def __init__(
         self,
@@ -84,16 +122,13 @@ class ModelFile:
         format: str,
         metadata: Mapping[str, object],
         tensors: dict[str, TensorEntry],
-        mapping: mmap.mmap,
-        table_end: int,
+        parts: Sequence[Part],
     ) -> None:
         self.path = path
         self.format = format
         self.metadata = metadata
         self.tensors = tensors
-        self._map = mapping
-        self._table_end = table_end
-        self._fingerprint = ""
+        self.parts = tuple(parts)
 
     @property
     def quantization(self) -> str:
@@ -111,35 +146,36 @@ class ModelFile:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the header and the table of tensors, and of the file's size.
+        """That of the file, in hex; of several files, the SHA-256 of their names and fingerprints.
 
         It is quick and finds a changed layout or another model, not a changed weight.
         """
-        if not self._fingerprint:
-            import hashlib
+        if len(self.parts) == 1:
+            return self.parts[0].fingerprint
+        import hashlib
 
-            digest = hashlib.sha256(memoryview(self._map)[: self._table_end])
-            digest.update(struct.pack("<Q", len(self._map)))
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+        listed = "".join(f"{part.fingerprint} {part.name}\n" for part in self.parts)
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
 
     def view(self, name: str) -> memoryview:
         """The stored bytes of a tensor, read-only, without a copy. Raises RunError E0602."""
         entry = tensor(self, name)
-        return memoryview(self._map)[entry.offset : entry.offset + entry.nbytes]
+        mapping = self.parts[entry.part].mapping
+        return memoryview(mapping)[entry.offset : entry.offset + entry.nbytes]
 
     def close(self) -> None:
-        """Let go of the file; the mapping itself lives as long as a view of it does."""
+        """Let go of the files; a mapping itself lives as long as a view of it does."""
         self.metadata = {}
         self.tensors = {}
-        try:
-            self._map.close()
-        except BufferError:
-            return  # views are still out; the last of them closes it
+        for part in self.parts:
+            try:
+                part.mapping.close()
+            except BufferError:
+                continue  # views are still out; the last of them closes it
 
 
 def open_model(path: str) -> ModelFile:
-    """Open a model file of any known format.
+    """Open a model of any known format: a file, an index of shards, or a folder of Hugging Face.
 
     Raises RunError E0601 when there is no readable file, or when it is of no known format,
     damaged or hostile; no other exception, whatever the bytes are.
@@ -149,15 +185,24 @@ def open_model(path: str) -> ModelFile:
     if suffix in _COREML and os.path.exists(path):
         raise RunError("E0601", f"{path}: CoreML models are not supported yet by this version")
     if path.lower().endswith(".index.json"):
-        raise RunError(
-            "E0601", f"{path}: models in several shards are not supported yet by this version"
-        )
+        from tlc.runtime import shards
+
+        return shards.open_index(path)
+    if os.path.isdir(path):
+        from tlc.runtime import shards
+
+        return shards.open_folder(path)
     mapping = map_file(path, "E0601")
     start = mapping[:9]
     if start.startswith(b"GGUF"):
         from tlc.runtime import gguf_file
 
-        return gguf_file.read(path, mapping)
+        model = gguf_file.read(path, mapping)
+        if "split.count" in model.metadata:
+            from tlc.runtime import shards
+
+            return shards.whole_of(model)
+        return model
     if start.endswith(b"{") or suffix == ".safetensors":
         from tlc.runtime import safetensors_file
 

@@ -11,7 +11,7 @@ import struct
 
 from tlc.runtime import strict_json
 from tlc.runtime.errors import RunError
-from tlc.runtime.model_file import ModelFile, TensorEntry, element_count
+from tlc.runtime.model_file import ModelFile, Part, TensorEntry, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read(path: str, mapping: mmap.mmap) -> ModelFile:
         end, metadata, tensors = _table(memoryview(mapping))
     except ValueError as error:
         raise RunError("E0601", f"{path}: a damaged SafeTensors file: {error}") from None
-    return ModelFile(path, "SafeTensors", metadata, tensors, mapping, end)
+    return ModelFile(path, "SafeTensors", metadata, tensors, [Part(path, mapping, end)])
 
 
 def _table(data: memoryview) -> tuple[int, dict[str, object], dict[str, TensorEntry]]:

@@ -34,11 +34,14 @@ def parse(data: bytes | memoryview) -> object:
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
-    if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in made if keys.count(key) > 1)
-        raise ValueError(f"its JSON has the key {twice[:80]!r} twice")
-    return made
+    if len(made) == len(pairs):
+        return made
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    raise ValueError(f"its JSON has the key {key[:80]!r} twice")
 
 
 def _no_constant(name: str) -> object:

@@ -378,7 +378,7 @@ def test_a_header_over_100_megabytes_is_refused_without_reading_it(tmp_path):
         ("a.pt", b"\x80\x02}q\x00.", "a Python pickle"),
         ("a.metallib", b"MTLB" + bytes(100), "a Metal library"),
         ("a.mlmodel", b"\x08\x04", "CoreML models are not supported yet by this version"),
-        ("a.safetensors.index.json", b"{}", "several shards are not supported yet"),
+        ("a.safetensors.index.json", b"{}", "needs a `weight_map`"),
         ("nul\0.gguf", None, "it cannot be read"),
     ],
 )
@@ -398,7 +398,7 @@ def test_coreml_folders_are_not_supported_yet(tmp_path, name):
 
 
 def test_a_folder_and_a_pipe_are_no_model_files(tmp_path):
-    with pytest.raises(RunError, match=r"E0601.*this is a folder"):
+    with pytest.raises(RunError, match=r"E0601.*this folder holds no SafeTensors"):
         open_model(tmp_path)
     os.mkfifo(tmp_path / "pipe.gguf")
     with pytest.raises(RunError, match=r"E0601.*not a regular file"):  # and does not wait for it
