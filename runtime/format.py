@@ -2,6 +2,7 @@
 
     format, tlc        version of this contract; version of the tlc that wrote it
     source             name of the program's file
+    store              what computed float16 values are stored as: f16, or f32 for --store f32
     macos              least macOS the kernels need, "13.0"
     members            sha256 of every other member of the archive
     models             model files by reference: path as written, fingerprint
@@ -226,6 +227,7 @@ _MANIFEST = {
     "format": _count,
     "tlc": _text,
     "source": _text,
+    "store": _dtype,
     "macos": _text,
     "members": {"": _text},
     "models": [{"path": _text, "fingerprint": _text}],

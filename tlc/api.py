@@ -68,16 +68,18 @@ def compile(
     text: str | None = None,
     device: str = "auto",
     seed: int = 0,
+    store: str = "f16",
 ) -> Model:
     """Compile a `.tl` file (or `text`, under the file's name) for a device.
 
-    `seed` is that of random numbers. Raises CompileError with every diagnostic, and RunError when
-    the device is not there.
+    `seed` is that of random numbers, `store` is how computed float16 values are stored: `f16`, or
+    `f32` where float16 overflows. Raises CompileError with every diagnostic, and RunError when the
+    device is not there.
     """
     from tlc import driver
 
     path = os.fspath(source)
-    built = driver.build(path, text=text, seed=seed)
+    built = driver.build(path, text=text, seed=seed, store=store)
     return _open(built, device, path)
 
 

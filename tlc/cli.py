@@ -58,6 +58,7 @@ def _build(path: str, options: dict[str, Any]) -> int:
         verify=bool(options["verify"]),
         min_macos=options["min-macos"],
         seed=int(options["seed"] or 0),
+        store=options["store"] or "f16",
         timings=_timings(options),
     )
     show_diagnostics(built.warnings, options)
@@ -85,7 +86,14 @@ def _run(path: str, options: dict[str, Any]) -> int:
 def _check(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
 
-    built = driver.build(path, emit="ir", verify=True, timings=_timings(options), blocks=True)
+    built = driver.build(
+        path,
+        emit="ir",
+        verify=True,
+        store=options["store"] or "f16",
+        timings=_timings(options),
+        blocks=True,
+    )
     show_diagnostics(built.warnings, options)
     return 0
 

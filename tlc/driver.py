@@ -66,12 +66,16 @@ def build(
     timings: Timings = None,
     blocks: bool = False,
     seed: int = 0,
+    store: str = "f16",
 ) -> Built:
     """Compile the program of a file (or `text`, which then only has the file's name).
 
     `seed` is that of random numbers. With `blocks`, its `test` and `bench` blocks are entries too.
+    `store` is what computed float16 values are stored as, `f16` or `f32` (`ir/passes/widen.py`).
     Raises CompileError with everything that is wrong with the program.
     """
+    if store not in ("f16", "f32"):
+        raise ValueError(f"float16 values are stored as f16 or f32, not as {store!r}")
     flow = _Flow(timings)
     with flow.stage("read"):
         source = Source(path, read(path) if text is None else text)
@@ -92,7 +96,7 @@ def build(
         if verify:
             verify_ir(lowered.module)
     with flow.stage("optimise"):
-        operations = _optimise(lowered.module, flow, dump_after, verify)
+        operations = _optimise(lowered.module, flow, store, dump_after, verify)
     if emit == "ir" or dump_after:
         return Built(tuple(flow.warnings), "\n".join(flow.dumped) or _show_ir(lowered.module))
     with flow.stage("plan"):
@@ -110,7 +114,7 @@ def build(
     if emit == "msl":
         return Built(tuple(flow.warnings), texts[profile])
     with flow.stage("pack"):
-        manifest, members = _members(lowered, planned, texts, name, min_macos)
+        manifest, members = _members(lowered, planned, texts, name, store, min_macos)
     if emit == "plan":
         return Built(tuple(flow.warnings), json.dumps(manifest, indent=1) + "\n")
     return Built(tuple(flow.warnings), None, manifest, members, lowered.module)
@@ -202,11 +206,11 @@ def _model_opener(program: str) -> Callable[[str, Span], Any]:
 
 
 def _optimise(
-    module: Module, flow: _Flow, dump_after: tuple[str, ...], verify: bool
+    module: Module, flow: _Flow, store: str, dump_after: tuple[str, ...], verify: bool
 ) -> dict[str, int]:
     """Run the passes; the operations of each entry that fusion finds to merge."""
     from tlc.codegen.plan import count_operations
-    from tlc.ir.passes import optimise
+    from tlc.ir.passes import PASSES, WIDEN, optimise
 
     operations: dict[str, int] = {}
 
@@ -216,7 +220,8 @@ def _optimise(
         if name in dump_after or "all" in dump_after:
             flow.dumped.append(f"// after {name}\n{_show_ir(module)}")
 
-    optimise(module, flow.warnings.append, after, verify)
+    passes = (WIDEN, *PASSES) if store == "f32" else PASSES
+    optimise(module, flow.warnings.append, after, verify, passes)
     return operations
 
 
@@ -227,7 +232,12 @@ def _show_ir(module: Module) -> str:
 
 
 def _members(
-    lowered: Any, planned: Any, texts: dict[str, str], name: str, min_macos: str | None
+    lowered: Any,
+    planned: Any,
+    texts: dict[str, str],
+    name: str,
+    store: str,
+    min_macos: str | None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and all members of the artifact."""
     from tlc.codegen.metallib import member_digests
@@ -248,6 +258,7 @@ def _members(
         "format": FORMAT_VERSION,
         "tlc": __version__,
         "source": name,
+        "store": store,
         "macos": needed,
         "members": member_digests(members),
         "models": [{"path": m.path, "fingerprint": m.fingerprint} for m in lowered.module.models],

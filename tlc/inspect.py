@@ -57,9 +57,10 @@ def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
         f" {os.path.getsize(path):,} bytes",
         f"needs macOS {manifest['macos']} on a Mac; the Metal library part has no compiled"
         " functions, the kernels are MSL source",
-        "",
-        "entries",
     ]
+    if manifest["store"] == "f32":
+        lines.append("computed float16 values are stored as float32 (--store f32)")
+    lines += ["", "entries"]
     for name, entry in manifest["entries"].items():
         lines += _entry(name, entry)
     for name, reason in manifest["skipped"].items():

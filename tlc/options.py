@@ -43,6 +43,9 @@ _COMMON = (
     Option("color", "colored messages", "WHEN", ("auto", "always", "never"), "auto"),
 )
 _SEED = Option("seed", "of random numbers, when a program is built; 0 when left out", "N")
+_STORE = Option(
+    "store", "how computed float16 values are stored; f16 when left out", "DTYPE", ("f16", "f32")
+)
 _TIMINGS = Option("timings", "write the time of each stage to stderr")
 _COMPILE = (
     Option("dump-after", "print the IR behind a pass, or behind `all`", "PASS", many=True),
@@ -74,6 +77,7 @@ COMMANDS = (
             Option("entry", "what --range runs", "NAME", default="main"),
             Option("calibrate", "an argument for --range", "NAME=FILE.npy", many=True),
             _SEED,
+            _STORE,
             *_COMPILE,
             *_COMMON,
         ),
@@ -82,11 +86,20 @@ COMMANDS = (
         "run",
         "FILE",
         "run an artifact, or build and run a .tl program",
-        (*_RUN, _SEED, _TIMINGS, *_COMMON),
+        (*_RUN, _SEED, _STORE, _TIMINGS, *_COMMON),
     ),
-    Command("check", "FILE.tl", "report what is wrong with a program", (_TIMINGS, *_COMMON)),
-    Command("test", "FILE.tl", "run the `test` blocks of a program", (_DEVICE, _FULL, *_COMMON)),
-    Command("bench", "FILE.tl", "time the `bench` blocks of a program", (_DEVICE, *_COMMON)),
+    Command(
+        "check", "FILE.tl", "report what is wrong with a program", (_STORE, _TIMINGS, *_COMMON)
+    ),
+    Command(
+        "test",
+        "FILE.tl",
+        "run the `test` blocks of a program",
+        (_DEVICE, _FULL, _STORE, *_COMMON),
+    ),
+    Command(
+        "bench", "FILE.tl", "time the `bench` blocks of a program", (_DEVICE, _STORE, *_COMMON)
+    ),
     Command(
         "inspect",
         "FILE",

@@ -31,7 +31,12 @@ def run(
     if path.endswith(".tl"):
         from tlc import driver
 
-        built = driver.build(path, timings=timings, seed=int(options["seed"] or 0))
+        built = driver.build(
+            path,
+            timings=timings,
+            seed=int(options["seed"] or 0),
+            store=options["store"] or "f16",
+        )
         show(built.warnings)
         artifact: Any = built
     else:
@@ -40,6 +45,12 @@ def run(
         if options["seed"] is not None:
             raise RunError("E0504", "the seed of an artifact is that of its build")
         artifact = read_artifact(path)
+        if options["store"] not in (None, artifact.manifest.get("store")):
+            raise RunError(
+                "E0504",
+                f"the artifact was not built with `--store {options['store']}`",
+                f"build it again: tlc build FILE.tl --store {options['store']}",
+            )
     clock("open")
     folders = [os.path.dirname(path), ""]
     if options["check-finite"]:

@@ -64,7 +64,7 @@ def _opened(
     path: str, kind: str, options: dict[str, Any], show: Show
 ) -> tuple[Any, list[str], dict[str, str]]:
     """The program on its device, the names of its blocks, and why some of them do not run."""
-    built = driver.build(path, blocks=True)
+    built = driver.build(path, blocks=True, store=options["store"] or "f16")
     show(built.warnings)
     program, _ = open_program(built, options["device"], [os.path.dirname(path), ""])
     skipped: dict[str, str] = built.manifest["skipped"]

@@ -14,6 +14,7 @@ from tlc.ir.passes.canonical import canonical
 from tlc.ir.passes.cleanup import cse, dce
 from tlc.ir.passes.fuse import fuse
 from tlc.ir.passes.weights import expand_unreadable, hoist
+from tlc.ir.passes.widen import widen
 from tlc.ir.verify import verify
 
 Warn = Callable[[Diagnostic], None]
@@ -35,6 +36,9 @@ PASSES = (
     Pass("hoist", lambda func, warn: hoist(func)),
     Pass("fuse", lambda func, warn: fuse(func), "fused"),
 )
+
+# runs before the others, for `--store f32`
+WIDEN = Pass("widen", lambda func, warn: widen(func))
 
 
 def optimise(

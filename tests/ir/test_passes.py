@@ -20,7 +20,7 @@ from tests.ir.strategies import Case, cases
 from tlc.ir import interp
 from tlc.ir.core import Func, Module
 from tlc.ir.parser import parse_module
-from tlc.ir.passes import PASSES, optimise
+from tlc.ir.passes import PASSES, WIDEN, optimise
 from tlc.ir.printer import print_module
 from tlc.ir.verify import verify
 
@@ -98,7 +98,7 @@ def test_a_pass_makes_of_a_module_what_its_file_says(
     names = header[1].split()
     module = parse_module(given)
     verify(module)
-    steps = [step for name in names for step in PASSES if step.name == name]
+    steps = [step for name in names for step in (WIDEN, *PASSES) if step.name == name]
     assert [step.name for step in steps] == names
     optimise(module, passes=steps)
     found = print_module(module, places=False)
