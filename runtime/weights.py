@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tlc.runtime.devices import Buffer, Device
-    from tlc.runtime.model_file import ModelFile
+    from tlc.runtime.model_file import ModelFile, TensorEntry
 
 
 class Models:
@@ -67,13 +67,23 @@ class Weights:
                 raise RunError("E0605", f"tensor {entry.name!r} of {file.path} has changed")
             data = file.view(entry.name)
             if record["stored"] != entry.encoding:
-                from tlc.runtime.decode import floats
-                from tlc.runtime.progress import Progress
-
-                with Progress(f"converting {entry.name}"):
-                    data = floats(entry, data, record["stored"]).reshape(-1).view("u1").data
+                data = stored_as(entry, data, record["stored"])
             self._buffers[index] = self._device.constant(data)
         return self._buffers[index]
+
+
+def stored_as(entry: TensorEntry, data: memoryview, stored: str) -> memoryview:
+    """The bytes of a tensor as `stored`, "f16" or "f32". Raises RunError E0603 and E0604."""
+    from tlc.runtime.devices.convert import converted
+
+    made = converted(data, entry.encoding, stored)
+    if made is not None:
+        return made
+    from tlc.runtime.decode import floats
+    from tlc.runtime.progress import Progress
+
+    with Progress(f"converting {entry.name}"):
+        return floats(entry, data, stored).reshape(-1).view("u1").data
 
 
 def find(path: str, folders: list[str]) -> str:

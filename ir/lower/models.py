@@ -11,7 +11,10 @@ from tlc.ir.lower.values import Lowered, Model, ModelPath
 from tlc.ir.types import PACKED, TensorType
 
 # how files store numbers that are not computed with; a tensor is refused when it is touched
-_REFUSED = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f8", "c64", "type_")
+_REFUSED = (
+    *("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
+    *("f4", "f6_", "f8_e8m0", "c64", "type_"),
+)
 
 
 def inside(cx: Context, path: ModelPath, span: Span) -> Lowered:

@@ -92,28 +92,20 @@ class CpuDevice:
         entries = ",\n".join(f"tlc::entry<::{name}>" for name in names)
         table = f"TLC_EXPORT const tlc::entry_point tlc_entries[] = {{\n{entries}}};"
         source = f'# 1 "kernels.metal"\n{text}\n# 1 "entries"\n{table}\n'
-        loaded = _load(source, uses_header=True)
+        loaded = load_object(source, uses_header=True)
         addresses = (ctypes.c_size_t * len(names)).in_dll(loaded, "tlc_entries")
         return CpuLibrary(dict(zip(names, addresses, strict=True)))
 
     def buffer(self, nbytes: int) -> CpuBuffer:
         """Zeroed memory, aligned to a page. Raises MemoryError."""
-        try:
-            pages = mmap.mmap(-1, max(nbytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, OverflowError):
-            raise MemoryError(f"no memory for a buffer of {nbytes} bytes") from None
-        if nbytes >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-            try:  # noqa: SIM105 (contextlib takes as long to load as ctypes)
-                pages.madvise(mmap.MADV_HUGEPAGE)
-            except OSError:
-                pass  # a kernel built without huge pages
-        address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        return CpuBuffer(memoryview(pages), nbytes, address)
+        pages = zeroed(nbytes)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        return CpuBuffer(memoryview(pages), nbytes, start)
 
     def constant(self, data: memoryview) -> CpuBuffer:
         """A buffer over the memory of `data` itself, which must be contiguous."""
         view = memoryview(data).cast("B") if data.nbytes else memoryview(bytes(1))
-        return CpuBuffer(view, data.nbytes, _address(view))
+        return CpuBuffer(view, data.nbytes, address(view))
 
     def write(self, buffer: CpuBuffer, data: bytes | memoryview) -> None:
         """Copy bytes to the start of the buffer."""
@@ -188,7 +180,21 @@ def _threads() -> int:
     return min(os.cpu_count() or 1, MAX_THREADS)
 
 
-def _address(view: memoryview) -> int:
+def zeroed(nbytes: int) -> mmap.mmap:
+    """Memory of at least so many zeros, aligned to a page. Raises MemoryError."""
+    try:
+        pages = mmap.mmap(-1, max(nbytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise MemoryError(f"no memory for a buffer of {nbytes} bytes") from None
+    if nbytes >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:  # noqa: SIM105 (contextlib takes as long to load as ctypes)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel built without huge pages
+    return pages
+
+
+def address(view: memoryview) -> int:
     """Where the bytes of a view start; unlike ctypes' from_buffer, also for read-only memory."""
     description = (ctypes.c_void_p * 16)()  # a Py_buffer; `buf` is its first field
     api = ctypes.pythonapi
@@ -202,7 +208,7 @@ def _address(view: memoryview) -> int:
 def _load_pool() -> ctypes.CDLL:
     if not _pool_library:
         with open(os.path.join(toolchain.NATIVE, "pool.cpp"), encoding="utf-8") as file:
-            _pool_library.append(_declare(_load(file.read(), uses_header=False)))
+            _pool_library.append(_declare(load_object(file.read(), uses_header=False)))
     return _pool_library[0]
 
 
@@ -218,8 +224,8 @@ def _declare(pool: ctypes.CDLL) -> ctypes.CDLL:
     return pool
 
 
-def _load(source: str, uses_header: bool) -> ctypes.CDLL:
-    """Compile C++ text, or take it from the cache, and load it."""
+def load_object(source: str, uses_header: bool) -> ctypes.CDLL:
+    """Compile C++ text, or take it from the cache, and load it. Raises RunError E0701, E0703."""
     found = toolchain.find()
     parts = [source, *toolchain.target()[0], toolchain.target()[1], *toolchain.FLAGS]
     parts += [each.identity() for each in found]

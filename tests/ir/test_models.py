@@ -38,7 +38,7 @@ LLAMA = FakeModel(
         "scale": FakeTensor((), "f16", np.array(2.0, F16)),
         "steps": FakeTensor((1,), "i64"),
         "mask": FakeTensor((1,), "bool"),
-        "tiny": FakeTensor((2,), "f8_e4m3"),
+        "tiny": FakeTensor((2,), "f8_e8m0"),
         "odd": FakeTensor((2,), "type_99"),
     },
     {
@@ -178,7 +178,7 @@ def test_a_size_from_metadata_shapes_the_program() -> None:
             "others can",
         ),
         ("model.mask", "E0603", "mask", "tensor `mask` of m.gguf is stored as bool", ""),
-        ("model.tiny", "E0603", "tiny", "tensor `tiny` of m.gguf is stored as f8_e4m3", ""),
+        ("model.tiny", "E0603", "tiny", "tensor `tiny` of m.gguf is stored as f8_e8m0", ""),
         ("model.odd", "E0603", "odd", "tensor `odd` of m.gguf is stored as type_99", ""),
         (
             'model.metadata["llama.rope.freq_bass"]',

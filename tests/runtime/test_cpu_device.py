@@ -210,7 +210,8 @@ def test_helpers_take_part_and_wake_up_again(two: CpuDevice) -> None:
 
 def test_helpers_without_futex(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "#define TLC_NO_FUTEX\n" + Path(toolchain.NATIVE, "pool.cpp").read_text("utf-8")
-    monkeypatch.setattr(cpu, "_pool_library", [cpu._declare(cpu._load(text, uses_header=False))])
+    pool = cpu._declare(cpu.load_object(text, uses_header=False))
+    monkeypatch.setattr(cpu, "_pool_library", [pool])
     device = CpuDevice(2)
     test_helpers_take_part_and_wake_up_again(device)
     device.close()
