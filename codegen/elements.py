@@ -21,7 +21,7 @@ from tlc.codegen.memory import (
 )
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.types import PACKED
+from tlc.ir.formats import PACKED
 
 VECTOR = 4  # elements that a GPU thread loads and stores at once where memory is aligned
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from tlc.codegen.assembly import Draft, Kernel, Variant
@@ -22,6 +23,7 @@ from tlc.codegen.prune import used
 from tlc.codegen.render import render
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Op
+from tlc.ir.formats import PACKED
 
 __all__ = ["FAMILIES", "Kernel", "Variant", "generate", "module_text"]
 
@@ -53,6 +55,12 @@ def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]
 def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -> str:
     """The whole `.metal` file of one profile: what the kernels use, then they in their order."""
     features = frozenset[str]().union(*(kernel.features for kernel in kernels))
-    shared = render(f"module.{profile.name}", source=source_name, features=sorted(features))
     text = "\n\n".join(kernel.text.strip("\n") for kernel in kernels)
+    named = set(re.findall(rf"_({'|'.join(PACKED)})\(", text))
+    shared = render(
+        f"module.{profile.name}",
+        source=source_name,
+        features=sorted(features),
+        formats=[record for name, record in PACKED.items() if name in named],
+    )
     return "\n\n".join(filter(None, (used(shared, text), text))) + "\n"

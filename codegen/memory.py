@@ -9,7 +9,7 @@ from tlc.codegen.expression import Access, Region, kind
 from tlc.codegen.iteration import ONE, ZERO, Sizes
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.types import PACKED
+from tlc.ir.formats import PACKED
 
 _BUFFER_TYPES = {"f16": "half", "f32": "float", "i32": "int"}
 

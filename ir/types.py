@@ -10,9 +10,6 @@ from tlc.ir.dims import Dim, DimLike, product
 # dtype -> bytes of one stored element
 DTYPES = {"f16": 2, "f32": 4, "i32": 4, "bool": 1}
 FLOATS = ("f16", "f32")
-# block-quantised encodings that kernels read as they are: numbers and bytes of one block (the
-# layouts are ggml's: a float16 scale, then 32 signed bytes, or 16 bytes of two nibbles each)
-PACKED = {"q8_0": (32, 34), "q4_0": (32, 18)}
 SCALARS = ("int", "float", "bool", "str")
 
 # how the language spells a dtype, and what it means

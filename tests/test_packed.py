@@ -9,8 +9,14 @@ import pytest
 
 import tlc
 from tlc import driver
+from tlc.ir.formats import PACKED
 
-TYPES = {"Q8_0": 34, "Q4_0": 18}
+# type -> where the float16 scales of a block are, and by what numbers these are multiplied at most
+TYPES = {
+    "Q4_0": ((0,), 8), "Q4_1": ((0, 2), 15), "Q5_0": ((0,), 16), "Q5_1": ((0, 2), 31),
+    "Q8_0": ((0,), 128), "Q2_K": ((80, 82), 45), "Q3_K": ((108,), 128), "Q4_K": ((0, 2), 945),
+    "Q5_K": ((0, 2), 1953), "Q6_K": ((208,), 4096), "IQ4_NL": ((0,), 127),
+}  # fmt: skip
 PROGRAM = """
 let w = load_model("{path}").get_tensor("w")
 fn rows(ids: int[N]) {{ w[ids, :] }}
@@ -21,15 +27,19 @@ fn biased(x: float16[N, {columns}], b: float16[{rows}]) {{ relu(x @ w.T + b) }}
 
 
 def blocks(kind: str, rows: int, columns: int, largest: float) -> np.ndarray:
-    """Random blocks; scales of both signs, zero, subnormal and up to `largest`."""
+    """Random blocks, also with all bits clear and all set; scales of both signs, zero, subnormal,
+    and so large that numbers reach `largest` and somewhat more."""
     rng = np.random.default_rng(11)
-    data = rng.integers(0, 256, (rows, columns // 32, TYPES[kind]), dtype=np.uint8)
-    scales = rng.uniform(-largest, largest, (rows, columns // 32)).astype(np.float16)
-    scales[0, 0] = 0
-    scales[1, 0] = 6e-8  # the smallest float16
-    scales[2, 0] = largest
-    scales[3, 0] = -largest
-    data[:, :, :2] = scales[..., None].view(np.uint8)
+    block, nbytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    halves, factor = TYPES[kind]
+    data = rng.integers(0, 256, (rows, columns // block, nbytes), dtype=np.uint8)
+    data[4, 0], data[5, 0] = 0, 255
+    for at in halves:
+        scales = rng.uniform(-1, 1, (rows, columns // block)).astype(np.float16)
+        scales[0, 0], scales[2, 0], scales[3, 0] = 0, 1, -1
+        scales = (scales * (largest / factor)).astype(np.float16)
+        scales[1, 0] = 6e-8  # the smallest float16
+        data[:, :, at : at + 2] = scales[..., None].view(np.uint8)
     return data.reshape(rows, -1)
 
 
@@ -51,12 +61,14 @@ def build(folder: Path, kind: str, data: np.ndarray, columns: int) -> tuple[Path
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize(("rows", "columns"), [(32, 64), (33, 96), (64, 288)])
+@pytest.mark.parametrize(("rows", "length"), [(32, 2), (33, 3), (64, 9)])
 def test_every_reader_sees_gguf_s_numbers(
-    tmp_path: Path, kind: str, device: str, rows: int, columns: int
+    tmp_path: Path, kind: str, device: str, rows: int, length: int
 ) -> None:
     # scales for which no number is beyond float16: infinity times zero would be NaN in a product
-    path, numbers = build(tmp_path, kind, blocks(kind, rows, columns, 500.0), columns)
+    columns = length * gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
+    path, numbers = build(tmp_path, kind, blocks(kind, rows, columns, 30000.0), columns)
+    assert np.isfinite(numbers).all()
     model = tlc.load(path, device=device)
     np.testing.assert_array_equal(model.rows(np.arange(rows, dtype=np.int32)), numbers)
     for name, size, wanted in (("times", columns, numbers.T), ("across", rows, numbers)):
@@ -75,7 +87,7 @@ def test_every_reader_sees_gguf_s_numbers(
 def test_a_kernel_hands_on_what_overflows_and_a_conversion_reports_it(
     tmp_path: Path, kind: str
 ) -> None:
-    path, numbers = build(tmp_path, kind, blocks(kind, 8, 64, 60000.0), 64)
+    path, numbers = build(tmp_path, kind, blocks(kind, 8, 512, 250000.0), 512)
     assert np.isinf(numbers).any()
     ids = np.arange(8, dtype=np.int32)
     np.testing.assert_array_equal(tlc.load(path, device="cpu").rows(ids), numbers)
@@ -86,8 +98,15 @@ def test_a_kernel_hands_on_what_overflows_and_a_conversion_reports_it(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_nothing_is_expanded_at_load(tmp_path: Path, kind: str) -> None:
-    path, _ = build(tmp_path, kind, blocks(kind, 32, 64, 1.0), 64)
+    path, _ = build(tmp_path, kind, blocks(kind, 32, 512, 1.0), 512)
     from tlc.runtime.artifact import read_artifact
 
     weights = read_artifact(str(path)).manifest["weights"]
     assert [(w["encoding"], w["stored"]) for w in weights] == [(kind.lower(), kind.lower())]
+
+
+def test_blocks_have_the_sizes_of_ggml() -> None:
+    sizes = {name: (record.block, record.nbytes) for name, record in PACKED.items()}
+    ggml = {kind.name.lower(): size for kind, size in gguf.GGML_QUANT_SIZES.items()}
+    assert sizes == {name: ggml[name] for name in sizes}
+    assert {name.lower() for name in TYPES} == sizes.keys()

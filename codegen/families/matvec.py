@@ -22,7 +22,7 @@ from tlc.codegen.families.product import (
 from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, plus, scalar_load, widened
 from tlc.ir.dims import Dim
-from tlc.ir.types import PACKED
+from tlc.ir.formats import PACKED
 
 _STRIP = 256  # columns that a CPU thread sums before it goes on, as dot products
 _WIDE_STRIP = 1024  # and side by side
@@ -78,7 +78,8 @@ def _lines(sizes: Sizes, right: Operand, place: str, step: Dim) -> dict[str, str
 
 def _cpu_dots(draft: Draft, product: Product) -> Kernel:
     region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
-    depth = pieces(product.depth, _COPIED, 32)
+    encoding = right.access.encoding
+    depth = pieces(product.depth, _COPIED, PACKED[encoding].block if encoding in PACKED else 32)
     # enough columns that converting the left rows costs little, enough work for a threadgroup
     strip = pieces(product.columns, min(_STRIP, max(64, 16 * draft.profile.work // depth)), 8)
     if product.layout == "nt":

@@ -20,7 +20,7 @@ from tlc.codegen.memory import (
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.types import PACKED
+from tlc.ir.formats import PACKED
 
 FLOATS = ("f16", "f32")
 FEW_ROWS = 4  # on the left, that a matvec kernel takes
@@ -136,10 +136,10 @@ def product_of(region: Region) -> Product:
 def _layout(right: Operand, depth: Dim, columns: Dim) -> Literal["nt", "nn", "any"]:
     if right.access.encoding not in PACKED:
         return "nt" if right.depth == ONE else "nn" if right.line == ONE else "any"
-    steps = (right.access.offset, right.batch)
-    if right.depth == ONE and all(is_multiple(d, 32) for d in (*steps, right.line, depth)):
+    steps, block = (right.access.offset, right.batch), PACKED[right.access.encoding].block
+    if right.depth == ONE and all(is_multiple(d, block) for d in (*steps, right.line, depth)):
         return "nt"
-    if right.line == ONE and all(is_multiple(d, 32) for d in (*steps, right.depth, columns)):
+    if right.line == ONE and all(is_multiple(d, block) for d in (*steps, right.depth, columns)):
         return "nn"
     return "any"
 

@@ -18,7 +18,7 @@ from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, scalar_load
 from tlc.codegen.profiles import Tile
 from tlc.ir.dims import Dim
-from tlc.ir.types import PACKED
+from tlc.ir.formats import PACKED
 
 
 def kernel(draft: Draft, product: Product) -> Kernel:

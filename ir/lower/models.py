@@ -6,15 +6,19 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.formats import PACKED
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Model, ModelPath
-from tlc.ir.types import PACKED, TensorType
+from tlc.ir.types import TensorType
 
 # how files store numbers that are not computed with; a tensor is refused when it is touched
 _REFUSED = (
     *("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
     *("f4", "f6_", "f8_e8m0", "c64", "type_"),
 )
+
+# one number at a time: not worth a word when they are converted
+_PLAIN = ("f16", "f32", "f64", "bf16")
 
 
 def inside(cx: Context, path: ModelPath, span: Span) -> Lowered:
@@ -105,7 +109,7 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
         )
     type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
     packed = encoding in PACKED and model.dtype == "f16"
-    if not packed and "_" in encoding:
+    if not packed and encoding not in _PLAIN:
         cx.warn(
             "W0002",
             f"tensor `{name}` is stored as {encoding} and takes {type.nbytes} bytes once loaded",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tlc.ir.dims import Dim
+from tlc.ir.formats import PACKED
 from tlc.ir.opdef import TypeRuleError, defop
-from tlc.ir.types import PACKED, TensorType, Type
+from tlc.ir.types import TensorType, Type
 
 defop(
     "yield",

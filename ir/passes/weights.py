@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Iterable
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value, replace_operands
 from tlc.ir.dims import Dim
+from tlc.ir.formats import PACKED
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.views import Access, access_of, trace
-from tlc.ir.types import PACKED, row_major
+from tlc.ir.types import row_major
 
 WEIGHTS = ("weight", "weight_of")
 Warn = Callable[[Diagnostic], None]
@@ -46,7 +47,7 @@ def readable_packed(reader: Op, at: int, chain: list[Op], encoding: str) -> bool
     a row gather its table."""
     base = trace(reader.operands[at])[0]
     shape = base.tensor.shape
-    block = PACKED[encoding][0]
+    block = PACKED[encoding].block
     if len(shape) != 2 or not shape[1].is_static or int(shape[1]) % block:
         return False
     match reader.name, at:

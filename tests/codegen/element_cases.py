@@ -22,6 +22,7 @@ from tests.codegen.running import (
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.formats import PACKED
 from tlc.ir.types import tensor
 
 
@@ -213,19 +214,19 @@ def special_numbers() -> Iterator[Case]:
 
 def packed_operands() -> Iterator[Case]:
     """Block-quantised operands of elementwise kernels, in order and out of order."""
-    for encoding in ("q8_0", "q4_0"):
-        blocks, w = packed(normal(13, 6, 64), encoding)
+    for encoding in PACKED:
+        blocks, w = packed(13, 6, 256, encoding)
         ways = {
-            "in order": ((6, 64), (64, 1), 0, wide(w)),
-            "transposed": ((64, 6), (1, 64), 0, wide(w).T),
-            "from row 2": ((4, 64), (64, 1), 128, wide(w)[2:]),
-            "columns 5 to 24": ((6, 20), (64, 1), 5, wide(w)[:, 5:25]),
-            "one column for all": ((6, 9), (64, 0), 3, np.tile(wide(w)[:, 3:4], (1, 9))),
+            "in order": ((6, 256), (256, 1), 0, wide(w)),
+            "transposed": ((256, 6), (1, 256), 0, wide(w).T),
+            "from row 2": ((4, 256), (256, 1), 512, wide(w)[2:]),
+            "columns 5 to 24": ((6, 20), (256, 1), 5, wide(w)[:, 5:25]),
+            "one column for all": ((6, 9), (256, 0), 3, np.tile(wide(w)[:, 3:4], (1, 9))),
         }
         for what, (shape, strides, offset, exact) in ways.items():
             op = fused(
                 "elementwise",
-                [tensor("f16", 6, 64)],
+                [tensor("f16", 6, 256)],
                 lambda b, w, s=shape, t=strides, o=offset: view(b, w, s, t, o),
                 [encoding],
             )

@@ -20,6 +20,7 @@ from tests.codegen.running import (
 )
 from tlc.ir.builder import Builder
 from tlc.ir.core import Op, Value
+from tlc.ir.formats import PACKED
 from tlc.ir.types import TensorType, tensor
 
 
@@ -137,40 +138,36 @@ def batched_products() -> Iterator[Case]:
 
 def packed_products() -> Iterator[Case]:
     """Block-quantised weights in both layouts, few rows and many."""
-    for encoding in ("q8_0", "q4_0"):
-        nt = fused(
-            "matmul", [tensor("f16", "M", 96), tensor("f16", 70, 96)], _nt, ["f16", encoding]
-        )
-        nn = fused(
-            "matmul", [tensor("f16", "M", 70), tensor("f16", 70, 96)], _nn, ["f16", encoding]
-        )
-        blocks, w = packed(normal(80, 70, 96), encoding)
+    for encoding, record in PACKED.items():
+        k, n = (96, 70) if record.block == 32 else (512, 37)
+        right = tensor("f16", n, k)
+        nt = fused("matmul", [tensor("f16", "M", k), right], _nt, ["f16", encoding])
+        nn = fused("matmul", [tensor("f16", "M", n), right], _nn, ["f16", encoding])
+        blocks, w = packed(80, n, k, encoding)
         for m in (1, 3, 4, 9, 40):
-            x, y = normal(81, m, 96), normal(82, m, 70)
             sizes = {"M": m}
             yield _product(
-                f"{encoding} nt {sizes}", x, w, types=[], op=nt, sizes=sizes, stored=blocks
-            )
-            yield _product(
-                f"{encoding} nn {sizes}", y, w, types=[], op=nn, sizes=sizes, stored=blocks,
-                transposed=False,
+                f"{encoding} nt {sizes}", normal(81, m, k), w,
+                types=[], op=nt, sizes=sizes, stored=blocks,
             )  # fmt: skip
+            yield _product(
+                f"{encoding} nn {sizes}", normal(82, m, n), w,
+                types=[], op=nn, sizes=sizes, stored=blocks, transposed=False,
+            )  # fmt: skip
+
         # columns 8 to 47 of the weights: rows no longer start with a block
+        def inner(b: Builder, x: Value, w: Value, n: int = n, k: int = k) -> Value:
+            return b.emit("contract", x, view(b, w, (40, n), (1, k), 8))
+
         for m in (2, 6):
             x = normal(83, m, 40)
-
-            def inner(b: Builder, x: Value, w: Value) -> Value:
-                return b.emit("contract", x, view(b, w, (40, 70), (1, 96), 8))
-
-            op = fused(
-                "matmul", [tensor("f16", m, 40), tensor("f16", 70, 96)], inner, ["f16", encoding]
-            )
+            op = fused("matmul", [tensor("f16", m, 40), right], inner, ["f16", encoding])
             yield _product(
                 f"{encoding} inner columns, M = {m}", x, w[:, 8:48], types=[], op=op, stored=blocks
             )
-        x = normal(84, 1, 2048)
-        blocks, w = packed(normal(85, 40, 2048), encoding)
-        types = [tensor("f16", 1, 2048), tensor("f16", 40, 2048)]
+        x = normal(84, 1, 4864)  # longer than what is held of a left row at a time
+        blocks, w = packed(85, 19, 4864, encoding)
+        types = [tensor("f16", 1, 4864), tensor("f16", 19, 4864)]
         yield _product(f"{encoding} long rows", x, w, types=types, stored=blocks, encoding=encoding)
 
 

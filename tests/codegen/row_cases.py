@@ -20,6 +20,7 @@ from tests.codegen.running import (
 )
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
+from tlc.ir.formats import PACKED
 from tlc.ir.types import tensor
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def row_details() -> Iterator[Case]:
     x, ones = normal(30, 7, 1), np.ones((7, 1))
     op = fused("row", [tensor("f16", 7, 1)], _softmax)
     yield Case("rows of one element", op, [x], ones)
-    blocks, w = packed(normal(31, 4, 96), "q8_0")
+    blocks, w = packed(31, 4, 96, "q8_0")
     op = fused("row", [tensor("f16", 4, 96)], _softmax, ["q8_0"])
     e = np.exp(wide(w) - wide(w).max(-1, keepdims=True))
     yield Case("packed rows", op, [blocks], e / e.sum(-1, keepdims=True), 64 * EPS32)
@@ -218,11 +219,11 @@ def gathers() -> Iterator[Case]:
         op = fused("gather", types, build)
         exact = wide(table)[ids] + wide(add)
         yield Case(f"rows of {width}", op, [table, ids, add], exact, EPS32 * 8)
-    for encoding in ("q8_0", "q4_0"):
-        blocks, w = packed(normal(52, 7, 64), encoding)
+    for encoding in PACKED:
+        blocks, w = packed(52, 7, 512, encoding)
         op = fused(
             "gather",
-            [tensor("f16", "V", 64), tensor("i32", "N")],
+            [tensor("f16", "V", 512), tensor("i32", "N")],
             lambda b, table, ids: b.emit("gather", table, ids),
             [encoding, "i32"],
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, quants
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 from numpy.typing import NDArray
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
@@ -26,6 +26,15 @@ SIZES = (1, 2, 3, 7, 31, 33, 64, 127, 130)  # around the widths of lanes, simdgr
 NAN, INF = float("nan"), float("inf")
 EPS16, EPS32 = 2.0**-11, 2.0**-24  # half a unit in the last place, relative
 DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
+# where the float16 scales of a block are, and by what numbers they are multiplied at most
+HALVES = {
+    "q8_0": (0,), "q4_0": (0,), "q4_1": (0, 2), "q5_0": (0,), "q5_1": (0, 2), "q2_k": (80, 82),
+    "q3_k": (108,), "q4_k": (0, 2), "q5_k": (0, 2), "q6_k": (208,), "iq4_nl": (0,),
+}  # fmt: skip
+SPREAD = {
+    "q8_0": 128, "q4_0": 8, "q4_1": 15, "q5_0": 16, "q5_1": 31, "q2_k": 45, "q3_k": 128,
+    "q4_k": 945, "q5_k": 1953, "q6_k": 4096, "iq4_nl": 127,
+}  # fmt: skip
 GUARD = 64  # bytes after every result that a kernel must leave alone
 
 
@@ -200,11 +209,17 @@ def wide(array: Array) -> Array:
     return array.astype(np.float64)
 
 
-def packed(array: Array, encoding: str) -> tuple[Array, Array]:
-    """A matrix in a block-quantised format, and the float16 numbers that the format means.
+def packed(seed: int, rows: int, columns: int, encoding: str) -> tuple[Array, Array]:
+    """A matrix of random blocks, and the float16 numbers that they mean, as `gguf` unpacks them.
 
-    Quantising and unpacking is done by the `gguf` package.
+    Scales are about 1/64 of the largest number, so that products stay within float16.
     """
-    kind = {"q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}[encoding]
-    blocks = quants.quantize(array.astype(np.float32), kind)
-    return blocks, quants.dequantize(blocks, kind).astype(np.float16).reshape(array.shape)
+    kind = GGMLQuantizationType[encoding.upper()]
+    block, nbytes = GGML_QUANT_SIZES[kind]
+    rng = np.random.default_rng([seed, rows, columns, kind.value])
+    blocks = rng.integers(0, 256, (rows, columns // block, nbytes), dtype=np.uint8)
+    for at in HALVES[encoding]:
+        scales = rng.uniform(-1, 1, (rows, columns // block)) / SPREAD[encoding]
+        blocks[..., at : at + 2] = scales.astype(np.float16)[..., None].view(np.uint8)
+    data = blocks.reshape(rows, -1)
+    return data, quants.dequantize(data, kind).astype(np.float16)

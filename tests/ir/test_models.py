@@ -235,8 +235,9 @@ def test_a_file_that_cannot_be_opened_is_reported_where_it_is_named() -> None:
         ("f64", "load_model_f32", "f32", False),
         ("q8_0", "load_model", "q8_0", False),
         ("q4_0", "load_model_f32", "f32", True),
-        ("q4_k", "load_model", "f16", True),
-        ("q5_1", "load_model", "f16", True),
+        ("q4_k", "load_model", "q4_k", False),
+        ("iq4_xs", "load_model", "f16", True),
+        ("mxfp4", "load_model", "f16", True),
     ],
 )
 def test_what_does_not_stay_packed_is_a_warning(
