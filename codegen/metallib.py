@@ -16,8 +16,8 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
-from typing import IO
+from collections.abc import Iterator, Mapping
+from typing import IO, Protocol
 
 WEIGHTS = "weights/"
 ALIGNMENT = 16384  # a page of Apple's processors, so that stored weights can be mapped
@@ -34,14 +34,34 @@ MOST_MEMBERS = 64
 _SMALL, _MOST_RATIO = 1 << 20, 200
 
 
-def member_digests(members: Mapping[str, bytes | memoryview]) -> dict[str, str]:
+class Pieces(Protocol):
+    """Bytes too many to hold at once: the same pieces each time."""
+
+    @property
+    def nbytes(self) -> int: ...
+    def pieces(self) -> Iterator[bytes | memoryview]: ...
+
+
+Contents = bytes | memoryview | Pieces
+
+
+def member_digests(members: Mapping[str, Contents]) -> dict[str, str]:
     """The SHA-256 of each member in hex: what the manifest holds under `members`."""
-    return {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    return {name: _digest(data) for name, data in members.items()}
 
 
-def pack(
-    members: Mapping[str, bytes | memoryview], *, os_version: tuple[int, int] = (14, 0)
-) -> bytes:
+def _digest(data: Contents) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(data):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(data: Contents) -> Iterator[bytes | memoryview]:
+    return iter((data,)) if isinstance(data, bytes | memoryview) else data.pieces()
+
+
+def pack(members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 0)) -> bytes:
     """The bytes of an artifact with these members, in this order.
 
     Members under `weights/` are stored on 16 KiB boundaries, all others deflated. Equal input
@@ -54,7 +74,7 @@ def pack(
 
 
 def write_artifact(
-    path: str, members: Mapping[str, bytes | memoryview], *, os_version: tuple[int, int] = (14, 0)
+    path: str, members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 0)
 ) -> None:
     """Write what `pack` gives to a file, which is either replaced as a whole or left as it was.
 
@@ -74,9 +94,7 @@ def write_artifact(
             raise
 
 
-def _write(
-    file: IO[bytes], members: Mapping[str, bytes | memoryview], os_version: tuple[int, int]
-) -> None:
+def _write(file: IO[bytes], members: Mapping[str, Contents], os_version: tuple[int, int]) -> None:
     if len(members) > MOST_MEMBERS:
         raise ValueError(f"an artifact holds at most {MOST_MEMBERS} members")
     file.write(_empty_library(os_version))
@@ -92,17 +110,23 @@ def _write(
     file.write(struct.pack("<Q", size))
 
 
-def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, data: bytes | memoryview) -> None:
+def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, data: Contents) -> None:
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     info.create_system = 3  # Unix, wherever this runs
     info.external_attr = 0o100644 << 16
-    info.compress_type = zipfile.ZIP_STORED if _looks_like_a_bomb(data) else zipfile.ZIP_DEFLATED
-    if name.startswith(WEIGHTS):
-        info.compress_type = zipfile.ZIP_STORED
-        header = _LOCAL_HEADER + len(name.encode()) + 4
-        padding = -(file.tell() + header) % ALIGNMENT
-        info.extra = struct.pack("<HH", _EXTRA_ID, padding) + bytes(padding)
-    archive.writestr(info, data, compresslevel=_LEVEL)
+    if not name.startswith(WEIGHTS):
+        contents = b"".join(_pieces(data))
+        bomb = _looks_like_a_bomb(contents)
+        info.compress_type = zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
+        archive.writestr(info, contents, compresslevel=_LEVEL)
+        return
+    header = _LOCAL_HEADER + len(name.encode()) + 4
+    padding = -(file.tell() + header) % ALIGNMENT
+    info.extra = struct.pack("<HH", _EXTRA_ID, padding) + bytes(padding)
+    info.file_size = len(data) if isinstance(data, bytes | memoryview) else data.nbytes
+    with archive.open(info, "w") as member:
+        for piece in _pieces(data):
+            member.write(piece)
     info.extra = b""  # the directory at the end needs no padding
 
 

@@ -71,8 +71,9 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "E0605": (
         "weights changed",
-        "The model file differs from the one that the artifact was built from. Build again, or"
-        " point to the right file.",
+        "The model file differs from the one that the artifact was built from; the message says in"
+        " what. Build again, or point to the right file. Changed numbers in the same layout are"
+        " noticed when it was built with --hash-weights.",
     ),
     "E0606": (
         "cannot save",

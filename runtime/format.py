@@ -5,9 +5,12 @@
     store              what computed float16 values are stored as: f16, or f32 for --store f32
     macos              least macOS the kernels need, "13.0"
     members            sha256 of every other member of the archive
-    models             model files by reference: path as written, fingerprint
-    weights            tensors of those files: model, tensor, encoding (in the file), stored
+    models             models by reference: path as written, fingerprint, and the name, size and
+                       fingerprint of each of its files
+    weights            tensors of those models: model, tensor, encoding (in the file), stored
                        (on the device), shape
+    hashes             SHA-256 of the bytes of each weight, or nothing
+    embedded           offset and bytes of each weight in `weights/tensors.bin`, or nothing
     constants          offset and bytes of each constant in `constants.bin`
     hints              devices that the program's `device:` asks for
     profiles           per profile, the member with its kernel text, and its kernels
@@ -230,10 +233,18 @@ _MANIFEST = {
     "store": _dtype,
     "macos": _text,
     "members": {"": _text},
-    "models": [{"path": _text, "fingerprint": _text}],
+    "models": [
+        {
+            "path": _text,
+            "fingerprint": _text,
+            "files": [{"name": _text, "size": _count, "fingerprint": _text}],
+        }
+    ],
     "weights": [
         {"model": _count, "tensor": _text, "encoding": _text, "stored": _text, "shape": [_count]}
     ],
+    "hashes": [_text],
+    "embedded": [Pair((_count, _count))],
     "constants": [Pair((_count, _count))],
     "hints": [_text],
     "profiles": {
@@ -263,6 +274,9 @@ def validate(manifest: dict[str, Any]) -> None:
     found = _misfit(manifest, _MANIFEST, "tlc.json")
     if found:
         raise _damaged(f"{found} is not as it should be")
+    for name in ("hashes", "embedded"):
+        if manifest[name] and len(manifest[name]) != len(manifest["weights"]):
+            raise _damaged(f"tlc.json.{name} is not as long as its weights")
     for name, entry in manifest["entries"].items():
         for step in entry["once"] + entry["steps"]:
             if not _refers(step, manifest):

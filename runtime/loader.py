@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Program
-from tlc.runtime.weights import Models, Weights
+from tlc.runtime.weights import StoredWeights, Weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
     validate(manifest)
     if device.profile == "apple":
         check_macos(manifest["macos"], running_macos())
-    models = Models(manifest["models"], folders)
-    weights = Weights(models, manifest["weights"], device)
+    weights = Weights(StoredWeights(manifest, folders, artifact.member), device)
     constants = artifact.member("constants.bin") if manifest["constants"] else b""
     return Program(manifest, artifact.text, memoryview(constants), weights, device)
 

@@ -57,6 +57,8 @@ def _build(path: str, options: dict[str, Any]) -> int:
         dump_after=tuple(options["dump-after"]),
         verify=bool(options["verify"]),
         min_macos=options["min-macos"],
+        embed_weights=bool(options["embed-weights"]),
+        hash_weights=bool(options["hash-weights"]),
         seed=int(options["seed"] or 0),
         store=options["store"] or "f16",
         timings=_timings(options),

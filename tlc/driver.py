@@ -28,14 +28,15 @@ class Built:
     warnings: tuple[Diagnostic, ...]
     shown: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
-    members: dict[str, bytes] = field(default_factory=dict)
+    members: dict[str, Any] = field(default_factory=dict)  # bytes, or `metallib.Pieces` of weights
     module: Module | None = None
 
     def member(self, name: str) -> bytes:
-        return self.members[name]
+        found = self.members[name]
+        return found if isinstance(found, bytes) else b"".join(found.pieces())
 
     def text(self, name: str) -> str:
-        return self.members[name].decode()
+        return self.member(name).decode()
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class _Flow:
     timings: Timings
     warnings: list[Diagnostic] = field(default_factory=list)
     dumped: list[str] = field(default_factory=list)
+    models: dict[str, Any] = field(default_factory=dict)  # open model files by the path written
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,6 +65,8 @@ def build(
     dump_after: tuple[str, ...] = (),
     verify: bool = False,
     min_macos: str | None = None,
+    embed_weights: bool = False,
+    hash_weights: bool = False,
     timings: Timings = None,
     blocks: bool = False,
     seed: int = 0,
@@ -72,7 +76,9 @@ def build(
 
     `seed` is that of random numbers. With `blocks`, its `test` and `bench` blocks are entries too.
     `store` is what computed float16 values are stored as, `f16` or `f32` (`ir/passes/widen.py`).
-    Raises CompileError with everything that is wrong with the program.
+    With `embed_weights`, the weights are stored in the artifact; with `hash_weights`, a run refuses
+    other numbers of the same layout. Raises CompileError with everything that is wrong with the
+    program, and RunError E0604 for a weight that cannot be embedded.
     """
     if store not in ("f16", "f32"):
         raise ValueError(f"float16 values are stored as f16 or f32, not as {store!r}")
@@ -91,7 +97,7 @@ def build(
         from tlc.ir.lower import lower
         from tlc.ir.verify import verify as verify_ir
 
-        lowered = lower(tree, _model_opener(path), _importer(flow), seed, blocks)
+        lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, blocks)
         flow.warnings += lowered.warnings
         if verify:
             verify_ir(lowered.module)
@@ -114,7 +120,12 @@ def build(
     if emit == "msl":
         return Built(tuple(flow.warnings), texts[profile])
     with flow.stage("pack"):
-        manifest, members = _members(lowered, planned, texts, name, store, min_macos)
+        from tlc.embed import weights_of
+
+        weights = weights_of(
+            lowered.module, planned.storage.weights, flow.models, embed_weights, hash_weights
+        )
+        manifest, members = _members(lowered, planned, texts, name, store, min_macos, weights)
     if emit == "plan":
         return Built(tuple(flow.warnings), json.dumps(manifest, indent=1) + "\n")
     return Built(tuple(flow.warnings), None, manifest, members, lowered.module)
@@ -186,7 +197,7 @@ def _importer(flow: _Flow) -> Callable[[str, Span], Any]:
     return import_file
 
 
-def _model_opener(program: str) -> Callable[[str, Span], Any]:
+def _model_opener(program: str, opened: dict[str, Any]) -> Callable[[str, Span], Any]:
     """Opens model files for the lowering: beside the program first, then where it is built."""
     from tlc.ir.lower.values import ModelProblem
     from tlc.runtime.errors import RunError
@@ -198,9 +209,10 @@ def _model_opener(program: str) -> Callable[[str, Span], Any]:
         from tlc.runtime.model_file import open_model as open_file
 
         try:
-            return open_file(find(path, folders))
+            opened[path] = open_file(find(path, folders))
         except RunError as problem:
             raise ModelProblem(problem.code, problem.message, problem.hint) from problem
+        return opened[path]
 
     return open_model
 
@@ -238,7 +250,8 @@ def _members(
     name: str,
     store: str,
     min_macos: str | None,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+    weights: Any,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest and all members of the artifact."""
     from tlc.codegen.metallib import member_digests
     from tlc.codegen.requirements import macos_of
@@ -250,10 +263,11 @@ def _members(
         raise error(
             "E0506", f"the kernels need macOS {needed}, because of {reason}, and not {min_macos}"
         )
-    members = {f"{profile}.metal": text.encode() for profile, text in texts.items()}
+    members: dict[str, Any] = {f"{profile}.metal": text.encode() for profile, text in texts.items()}
     members["program.tlir"] = _show_ir(lowered.module).encode()
     if planned.storage.constants:
         members["constants.bin"] = bytes(planned.storage.constants)
+    members.update(weights.members)
     manifest = {
         "format": FORMAT_VERSION,
         "tlc": __version__,
@@ -261,8 +275,8 @@ def _members(
         "store": store,
         "macos": needed,
         "members": member_digests(members),
-        "models": [{"path": m.path, "fingerprint": m.fingerprint} for m in lowered.module.models],
         "weights": planned.storage.weights,
+        **weights.manifest,
         "constants": planned.storage.places,
         "hints": sorted(lowered.hints),
         "profiles": {

@@ -72,10 +72,13 @@ def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
             threads = "1 thread" if k["threads"] == 1 else f"{k['threads']} threads"
             lines.append(f"  {k['name']:24} {k['source']}  ({threads}{memory})")
     if manifest["models"]:
-        lines += ["", "models (by reference)"]
-        lines += [f"  {m['path']}  {m['fingerprint'][:16]}" for m in manifest["models"]]
+        kind = "not needed: their weights are embedded" if manifest["embedded"] else "by reference"
+        lines += ["", f"models ({kind})"]
+        for m in manifest["models"]:
+            size = sum(part["size"] for part in m["files"])
+            lines.append(f"  {m['path']}  {m['fingerprint'][:16]}  {size:,} bytes")
     if manifest["weights"]:
-        lines += ["", "weights"]
+        lines += ["", "weights" + (", each with its hash" if manifest["hashes"] else "")]
         for w in manifest["weights"]:
             kept = (
                 w["encoding"]

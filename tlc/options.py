@@ -73,6 +73,8 @@ COMMANDS = (
             Option("emit", "print a stage instead of writing the artifact", "STAGE", STAGES),
             Option("profile", "what --emit msl shows", "NAME", ("apple", "cpu"), "apple"),
             Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
+            Option("embed-weights", "store the weights in the artifact, which then runs alone"),
+            Option("hash-weights", "refuse changed numbers too, not only a changed file layout"),
             Option("range", "run it, and show how near to the end of float16 each line comes"),
             Option("entry", "what --range runs", "NAME", default="main"),
             Option("calibrate", "an argument for --range", "NAME=FILE.npy", many=True),

@@ -14,7 +14,7 @@ from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Entry, named
 from tlc.runtime.texts import Texts
-from tlc.runtime.weights import Models
+from tlc.runtime.weights import StoredWeights
 
 Array = np.ndarray[Any, Any]
 _NAMES = {"float16": "f16", "float32": "f32", "int32": "i32", "bool": "bool"}
@@ -31,7 +31,7 @@ class ReferenceProgram:
         validate(artifact.manifest)
         self.module = _module(artifact)
         manifest = artifact.manifest
-        self.models = Models(manifest["models"], folders)
+        self.weights = StoredWeights(manifest, folders, artifact.member)
         self.entries = {
             name: Entry(self, name, record, memoryview(b""))  # type: ignore[arg-type]
             for name, record in manifest["entries"].items()
@@ -51,7 +51,7 @@ class ReferenceProgram:
         """Run an entry; bytes, dtype and shape of its results. Raises RunError E0504, E0505."""
         entry.sizes([a.shape for a in args])
         func: Func = self.module.func(entry.name)
-        self.last_host = self.host(self.models, write, full)
+        self.last_host = self.host(self.weights, write, full)
         try:
             results = interp.run(func, args, self.last_host)
         except interp.Failure as problem:
@@ -73,21 +73,18 @@ def _module(artifact: Any) -> Module:
 class ReferenceHost(interp.Host):
     """Weights from files, printing and saving for the interpreter."""
 
-    def __init__(self, models: Models, write: Callable[[str], object], full: bool) -> None:
-        self.models, self.write, self.full = models, write, full
+    def __init__(self, weights: StoredWeights, write: Callable[[str], object], full: bool) -> None:
+        self.weights, self.write, self.full = weights, write, full
         self.loaded: dict[tuple[int, str, str], Array] = {}
         self.texts = Texts()
 
     def weight(self, model: int, tensor: str, dtype: str) -> Array:
         from tlc.runtime.decode import floats
-        from tlc.runtime.model_file import tensor as find
 
         key = (model, tensor, dtype)
         if key not in self.loaded:
-            file = self.models.file(model)
-            entry = find(file, tensor)
-            array = np.asarray(floats(entry, file.view(tensor), dtype))
-            self.loaded[key] = array.reshape(entry.shape)
+            entry, data = self.weights.tensor(self.weights.number(model, tensor, dtype))
+            self.loaded[key] = np.asarray(floats(entry, data, dtype))
         return self.loaded[key]
 
     def text(self, attrs: Mapping[str, Any]) -> int:
@@ -113,7 +110,7 @@ class ReferenceHost(interp.Host):
                 from tlc.runtime.save import save_model_file
 
                 save_model_file(
-                    self.models.file(attrs["model"]), attrs["path"], attrs["dequantize"]
+                    self.weights.models.file(attrs["model"]), attrs["path"], attrs["dequantize"]
                 )
 
     def _line(self, values: Sequence[Array], parts: Sequence[Any]) -> str:
