@@ -116,6 +116,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"`{found.text}` stands at the top level of a file"
     if found.kind in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:
         return f"`{found.text}` is a keyword and cannot be a name"
+    if found.kind in OPERATORS and not line:
+        return f"to go on with an expression, end the line before with `{found.text}`"
     if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
         return f"write `{start.text} = {start.text} {before.text} …`"
     if found.kind == "=" and "==" in expected:

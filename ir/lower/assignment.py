@@ -141,9 +141,6 @@ def _written(cx: Context, before: Value, target: ast.Index, value: Lowered, span
     new = cx.builder.reshape(new, shape)
     floats = before.tensor.dtype in FLOATS
     late = [p for p in parts if p.one and (floats or not p.start.is_static)]
-    if late and not floats:
-        text = f"an element of {before.type} whose place only run time knows"
-        cx.unsupported(f"assignment to {text}", target.span)
     return _around(cx, before, [p for p in parts if p not in late], late, new, target.span)
 
 

@@ -216,7 +216,7 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
         from tlc.ir.interp import on_numbers
 
         return on_numbers(op, [arg.value for arg in tensors])
-    like = _model_of_numbers(tensors)
+    like = model_of_numbers(tensors)
     operands: list[Value] = []
     attrs: dict[str, object] = {}
     for param in op.params:
@@ -237,11 +237,13 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
     return cx.emit(op, *operands, span=span, places=places, **attrs)
 
 
-def _model_of_numbers(args: Sequence[Argument]) -> Value | None:
-    """The operand whose dtype numbers among the arguments get: a floating-point one, if any."""
+def model_of_numbers(args: Sequence[Argument]) -> Value | None:
+    """The operand whose dtype numbers among the arguments get: a floating-point one, if any, and a
+    mask only where all are masks."""
     values = [arg.value for arg in args if isinstance(arg.value, Value)]
     floats = [v for v in values if v.tensor.dtype in FLOATS]
-    return next(iter(floats or values), None)
+    numbers = [v for v in values if v.tensor.dtype != "bool"]
+    return next(iter(floats or numbers or values), None)
 
 
 def _default(param: Param) -> object:
@@ -264,8 +266,7 @@ def _default(param: Param) -> object:
 def _elementwise(
     cx: Context, op: OpDef, operands: list[Value], span: Span, places: list[Span]
 ) -> Value:
-    mask = [v for v in operands if v.tensor.dtype == "bool"]
-    if op.name != "where" or len(mask) != 1 or operands[0] is not mask[0]:
+    if op.name != "where" or operands[0].tensor.dtype != "bool":
         return expressions.elementwise(cx, op.name, operands, span, tuple(places))
     cx.builder.span = span
     try:
@@ -344,4 +345,13 @@ def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     return tuple(sizes)
 
 
-__all__ = ["Argument", "apply", "builtin", "call", "invoke", "place", "shape_of"]
+__all__ = [
+    "Argument",
+    "apply",
+    "builtin",
+    "call",
+    "invoke",
+    "model_of_numbers",
+    "place",
+    "shape_of",
+]

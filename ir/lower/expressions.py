@@ -38,6 +38,9 @@ _TENSOR_OPS = {
 }  # fmt: skip
 
 
+_COMPARED = frozenset(_TENSOR_OPS[op] for op in COMPARISONS)
+
+
 def expression(cx: Context, node: ast.Expr) -> Lowered:
     """The value of an expression."""
     match node:
@@ -163,7 +166,9 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
     left, right = first_piece(left), first_piece(right)
     # the index that `argmax` finds is a number to count on with
     counts = op in "+-*/%" and _whole(left) and _whole(right)
-    if counts or (op in ("==", "!=") and _true_or_false(left) and _true_or_false(right)):
+    truths = _true_or_false(left) and _true_or_false(right)
+    host = isinstance(left, Flag) or isinstance(right, Flag)
+    if counts or (truths and (op in ("==", "!=") or (op in ("&&", "||") and host))):
         left, right = (
             on_host(cx, v, at.span) if isinstance(v, Value) else v
             for v, at in ((left, node.left), (right, node.right))
@@ -172,10 +177,9 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         return _tensor_binary(cx, op, left, right, node)
     if op in COMPARISONS and not isinstance(left, Text) and not isinstance(right, Text):
         return compare(cx, op, left, right, node)
-    truths = [truth(v) for v in (left, right)]
-    if op in ("&&", "||") and truths[0] is not None and truths[1] is not None:
-        both = truths[0] * truths[1]
-        return Flag(both if op == "&&" else truths[0] + truths[1] - both)
+    a, b = truth(left), truth(right)
+    if op in ("&&", "||") and a is not None and b is not None:
+        return Flag(a * b if op == "&&" else a + b - a * b)
     numbers = (is_number(left) or isinstance(left, Dim)) and (
         is_number(right) or isinstance(right, Dim)
     )
@@ -261,10 +265,24 @@ def elementwise(
     """An elementwise operation with NumPy's broadcasting; the message names the operands."""
     cx.builder.span = span
     try:
-        together = cx.builder.together(*values)
+        together = cx.builder.together(*_as_numbers(cx, op, values))
     except TypeRuleError as problem:
         cx.refuse(problem, span, values, places)
     return cx.emit(op, *together, span=span, places=places)
+
+
+def _as_numbers(cx: Context, op: str, values: list[Value]) -> list[Value]:
+    """Operands of different kinds as numbers of one: in arithmetic and comparisons a mask is 0
+    and 1, and an index is compared with a number with a fraction as one."""
+    dtypes = {v.tensor.dtype for v in values}
+    floats = sorted(dtypes & set(FLOATS))
+    compared = op in _COMPARED
+    if "bool" in dtypes and op not in ("and", "or"):
+        kind = floats[-1] if floats else "i32" if compared else "f16"
+        values = [cx.builder.cast(v, kind) if v.tensor.dtype == "bool" else v for v in values]
+    if floats and "i32" in dtypes and compared:
+        values = [cx.builder.f32(v) for v in values]
+    return values
 
 
 def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value | None:
@@ -275,6 +293,10 @@ def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value |
         return value
     if isinstance(value, list):
         return literal(cx, value, "f16" if dtype == "bool" else dtype, span)
+    if isinstance(value, Flag) and dtype == "bool":
+        cx.builder.span = span
+        number = cx.builder.constant(value.dim, TensorType("i32", ()))
+        return cx.builder.cast(number, "bool")
     if isinstance(value, bool):
         if dtype != "bool":
             return None

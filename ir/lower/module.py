@@ -16,6 +16,7 @@ from tlc.ir.core import Block, Func, Module, Value
 from tlc.ir.lower import assignment, calls, expressions, imports, statements, structs
 from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
 from tlc.ir.lower.imports import ImportFile
+from tlc.ir.lower.order import in_order
 from tlc.ir.lower.types import Symbols, is_tensor_type
 from tlc.ir.lower.types import declared as declared_type
 from tlc.ir.lower.values import Lowered as Known
@@ -192,6 +193,10 @@ def _declarations(
     )
     for impl in impls:
         problems += structs.declare(program, impl)
+    bodies: dict[str, list[ast.Fn]] = {name: [fn] for name, fn in functions.items()}
+    for fn in (fn for impl in impls for fn in impl.fns):
+        bodies.setdefault(fn.name, []).append(fn)
+    program.top_level = in_order(top, bodies)
     program.report(problems)
     return program
 

@@ -11,11 +11,12 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing
 from tlc.ir.lower.builtins import SPECIAL, arguments, need_axis, need_tensor, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.calls import Argument, model_of_numbers, shape_of
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.expressions import as_tensor
 from tlc.ir.lower.values import Lowered, Pieces, Text, is_number, whole
-from tlc.ir.types import show_shape
+from tlc.ir.types import FLOATS, show_shape
 
 MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
 
@@ -74,8 +75,7 @@ def _to_join(
     """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis."""
     args = arguments(cx, node, first)
     dims = [a for a in args if a.name in ("dim", "axis") or (a.name is None and _is_axis(a))]
-    values: list[Value] = []
-    places: list[Span] = []
+    items: list[Argument] = []
     for arg in args:
         if arg in dims:
             continue
@@ -84,12 +84,23 @@ def _to_join(
         several = isinstance(arg.value, list | tuple) and any(
             isinstance(item, Value | list) for item in arg.value
         )
-        for item in arg.value if several else [arg.value]:
-            values.append(need_tensor(cx, Argument(item, arg.span)))
-            places.append(arg.span)
-    if not values or len(dims) > 1:
+        items += [Argument(item, arg.span) for item in arg.value] if several else [arg]
+    if not items or len(dims) > 1:
         cx.fail("E0203", "tensors and at most one axis are needed", node.span)
-    return values, places, dims[0] if dims else None
+    return _alike(cx, items), [item.span for item in items], dims[0] if dims else None
+
+
+def _alike(cx: Context, items: Sequence[Argument]) -> list[Value]:
+    """Tensors of one dtype: arrays take that of the tensors beside them, float16 widens."""
+    like = model_of_numbers(items)
+    values = []
+    for item in items:
+        listed = isinstance(item.value, list) and like is not None
+        found = as_tensor(cx, item.value, like, item.span) if listed else None
+        values.append(found or need_tensor(cx, item))
+    if {v.tensor.dtype for v in values} == set(FLOATS):
+        values = [cx.builder.f32(v) for v in values]
+    return values
 
 
 def _is_axis(arg: Argument) -> bool:

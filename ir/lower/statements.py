@@ -198,14 +198,18 @@ def _value(cx: Context, node: ast.Expr) -> Lowered:
 
 
 def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
-    """`tensor x: float16[2, 3] = e`: a literal takes the declared shape, nothing means zeros."""
+    """`tensor x: float16[2, 3] = e`: a flat literal takes the declared shape, a number fills it,
+    nothing means zeros."""
     if node.role == "learnable":
         cx.unsupported("`learnable`", node.span)
     type = declared(cx, node.type, bound_symbols(cx, node.type))
     known = all(d.is_static for d in type.shape)
     if node.value is not None:
         value = expressions.expression(cx, node.value)
-        if isinstance(value, list) or is_number(value):
+        if is_number(value) and known:
+            number = literal(cx, value, type.dtype, node.value.span)
+            value = cx.builder.broadcast(number, type.shape)
+        elif isinstance(value, list):
             shape = type.shape if known else None
             value = literal(cx, value, type.dtype, node.value.span, shape)
         value = expressions.need_tensor(cx, value, node.value.span)

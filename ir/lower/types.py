@@ -226,6 +226,8 @@ def convert(
         tensor = first_piece(value)
         if isinstance(tensor, list) or (is_number(tensor) and not node.dims):
             tensor = literal(cx, tensor, SPELLINGS[node.name], span)
+        elif isinstance(tensor, Dim) and not node.dims:
+            tensor = _size_on_device(cx, tensor, SPELLINGS[node.name], span)
         if isinstance(tensor, Value):
             unify(cx, node, tensor, span, what, symbols)
             return tensor
@@ -237,6 +239,8 @@ def convert(
                 return on_host(cx, value, span)
             if node.name in ("int", "float"):
                 return value
+        if isinstance(value, Dim) and node.name == "float":
+            return _size_on_device(cx, value, "f32", span)
         if _HOST_TYPES[node.name](value):
             match node.name:
                 case "int":
@@ -249,6 +253,12 @@ def convert(
     elif node.name != "Tensor":
         _unknown_type(cx, node)
     _unfit(cx, node, value, span, what)
+
+
+def _size_on_device(cx: Context, size: Dim, dtype: str, span: Span) -> Value:
+    """A size that only run time knows, as a tensor of one number."""
+    cx.builder.span = span
+    return cx.builder.constant(size, TensorType(dtype, ()))
 
 
 def _unfit(cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: str) -> NoReturn:

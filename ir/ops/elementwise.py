@@ -26,7 +26,7 @@ def _floats(*types: Type, start: int = 0) -> TensorType:
                 f"arithmetic needs floating-point tensors, and this is {other}",
                 "E0302",
                 (at,),
-                "integer tensors hold indices; convert with `as float16`",
+                "integer tensors hold indices; convert with `as float32`",
             )
         if other != first:
             raise TypeRuleError(f"{first} and {other} differ", "E0301", (start, at))
@@ -297,7 +297,7 @@ defop(
 
 def _where(mask: Type, a: Type, b: Type) -> tuple[Type, ...]:
     _logical(mask)
-    found = _floats(a, b, start=1)
+    found = a if isinstance(a, TensorType) and a == b else _floats(a, b, start=1)
     if mask != found.with_dtype("bool"):
         raise TypeRuleError(f"{mask} and {found} differ", "E0301", (0, 1))
     return (found,)

@@ -8,11 +8,11 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Value
 from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
 from tlc.ir.ops.shape import normal_axis
-from tlc.ir.types import FLOATS, TensorType, Type, show_shape, tensor
+from tlc.ir.types import TensorType, Type, show_shape, tensor
 
 
 def _gather(table: Type, ids: Type) -> tuple[Type, ...]:
-    if not isinstance(table, TensorType) or table.rank < 1 or table.dtype not in FLOATS:
+    if not isinstance(table, TensorType) or table.rank < 1:
         raise TypeRuleError(f"a table of rows is needed, and this is {table}", "E0302", (0,))
     if not isinstance(ids, TensorType) or ids.dtype != "i32":
         raise TypeRuleError(
@@ -38,7 +38,11 @@ defop(
     type=_gather,
     eval=_gather_eval,
     kernel="gather",
-    sample=(Sample((tensor("f16", 5, 4), tensor("i32", 3)), {}, 0, 4),),
+    sample=(
+        Sample((tensor("f16", 5, 4), tensor("i32", 3)), {}, 0, 4),
+        Sample((tensor("i32", 5), tensor("i32", 3, 2)), {}, 0, 4),
+        Sample((tensor("bool", 5, 2), tensor("i32", 3)), {}, 0, 4),
+    ),
 )
 
 
@@ -104,5 +108,9 @@ defop(
     type=_scatter,
     eval=_scatter_eval,
     kernel="scatter",
-    sample=(Sample((tensor("f16", 5, 4), tensor("i32", 3), tensor("f16", 3, 4)), {}, 0, 4),),
+    sample=(
+        Sample((tensor("f16", 5, 4), tensor("i32", 3), tensor("f16", 3, 4)), {}, 0, 4),
+        Sample((tensor("i32", 5), tensor("i32", 3), tensor("i32", 3)), {}, 0, 4),
+        Sample((tensor("bool", 5), tensor("i32", 3), tensor("bool", 3)), {}, 0, 1),
+    ),
 )

@@ -83,6 +83,15 @@ def _reduction(op: str) -> Any:
     return expand
 
 
+def _of_masks(expand: Any) -> Any:
+    """A sum or mean of a mask counts what is true, in float32."""
+
+    def counted(b: Builder, x: Value, **attrs: Any) -> Any:
+        return expand(b, b.f32(x) if x.tensor.dtype == "bool" else x, **attrs)
+
+    return counted
+
+
 def _mean(b: Builder, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
     total = along(b, "reduce_sum", x, dim, keepdim)
     count = x.tensor.numel if dim is None else x.tensor.shape[normal_axis(dim, x.tensor.rank)]
@@ -97,15 +106,15 @@ _CALL = (
 )
 compose(
     "sum",
-    "The sum of all elements, or along an axis.",
-    _reduction("reduce_sum"),
+    "The sum of all elements, or along an axis; of a mask, how many are true.",
+    _of_masks(_reduction("reduce_sum")),
     params=_PARAMS,
     sample=_CALL,
 )
 compose(
     "mean",
-    "The mean of all elements, or along an axis.",
-    in_f32(_mean),
+    "The mean of all elements, or along an axis; of a mask, which part of it is true.",
+    _of_masks(in_f32(_mean)),
     params=_PARAMS,
     sample=_CALL,
 )

@@ -29,7 +29,7 @@ def fuse(func: Func) -> None:
 
 
 def _fuse_block(block: Block, around: _Rewriter | None) -> None:
-    _clone_conversions(block)
+    _clone_conversions(block, around)
     group_of = form_groups(block)
     out = _Rewriter(block, group_of, around)
     for op in block.ops:
@@ -37,14 +37,17 @@ def _fuse_block(block: Block, around: _Rewriter | None) -> None:
     block.ops = out.ops
 
 
-def _clone_conversions(block: Block) -> None:
+def _clone_conversions(block: Block, around: _Rewriter | None) -> None:
     """Give every reader its own copy of a counter or of a conversion to a wider type: that is
-    cheaper than to store it."""
+    cheaper than to store it. From outside of a region, only what is stored there is converted."""
     ops: list[Op] = []
+    own = set(block.ops)
     for op in block.ops:
         for at, operand in enumerate(op.operands):
             source = operand.owner
-            if source is not None and _is_cheap(source) and is_compute(op):
+            if source is None or not _is_cheap(source) or not is_compute(op):
+                continue
+            if source in own or (around is not None and all(map(around.holds, source.operands))):
                 copy = Op(source.defn, list(source.operands), dict(source.attrs), span=source.span)
                 copy.results = [Value(source.result.type, copy)]
                 ops.append(copy)
@@ -89,6 +92,10 @@ class _Rewriter:
             chain.append(value.owner)
             value = value.owner.operands[0]
         return value, chain[::-1]
+
+    def holds(self, value: Value) -> bool:
+        """Whether what a chain of views shows is stored."""
+        return self.trace(value)[0] in self.stored
 
     def in_memory(self, value: Value) -> Value:
         """A value as a dense tensor, for what reads it from outside of kernels."""

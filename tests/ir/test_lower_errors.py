@@ -184,7 +184,7 @@ def test_a_mistake_is_reported_at_its_place(
         ("zeros([3, 4]) @ x", "the operands fit the other way round: exchange them"),
         ("zeros([2, 4]) @ x", "transpose the left operand: `x.T @ w`"),
         ("linear(x, zeros([3, 4]))", "the weights are [in, out]: use `x @ w + b`"),
-        ("ids * 2", "integer tensors hold indices; convert with `as float16`"),
+        ("ids * 2", "integer tensors hold indices; convert with `as float32`"),
         ("embedding(x, v / 2.0)", "write the ids as `tensor<int>([1, 2, 3])`"),
         ("if x > 0 then 1 else 2", "`where(mask, a, b)` chooses element by element"),
         ("tensor([x, x])", "use `stack` or `concat`"),
