@@ -1,4 +1,4 @@
-"""`tlc inspect`: what an artifact holds, for people (text) and for programs (JSON)."""
+"""`tlc inspect`: what an artifact or a model holds, for people (text) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from tlc.runtime.format import validate
 
 
 def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> str:
-    """A description of an artifact, or the text of one of its kernels.
+    """A description of an artifact or of a model, or the text of one of an artifact's kernels.
 
-    Raises RunError E0501, E0502, and E0503 for an unknown kernel.
+    Raises RunError E0501, E0502, E0503 for an unknown kernel, and E0601 for a bad model file.
     """
+    if kernel is None and not _is_artifact(path):
+        from tlc.inspect_model import inspect_model
+
+        return inspect_model(path, as_json=as_json)
     artifact = read_artifact(path)
     manifest: dict[str, Any] = artifact.manifest
     validate(manifest)
@@ -25,6 +29,15 @@ def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> s
     if as_json:
         return json.dumps(manifest, indent=2, sort_keys=True)
     return "\n".join(_lines(path, artifact, manifest))
+
+
+def _is_artifact(path: str) -> bool:
+    """Told from the first bytes; from the name when there is nothing to read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"MTLB"
+    except (OSError, ValueError):
+        return path.endswith(".metallib")
 
 
 def _kernel(artifact: Any, manifest: dict[str, Any], name: str) -> str:

@@ -105,7 +105,7 @@ COMMANDS = (
     Command(
         "inspect",
         "FILE",
-        "show what is in an artifact",
+        "show what is in an artifact or a model file",
         (
             Option("json", "as JSON"),
             Option("kernel", "show the text of a kernel", "NAME"),

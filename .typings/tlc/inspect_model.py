@@ -1,0 +1,1 @@
+../../tlc/inspect_model.py
