@@ -58,7 +58,7 @@ TENSOR_TYPES = {
 }
 
 # metadata value type -> struct code; the format stores a bool as one byte
-_NUMBERS: dict[int, Any] = {
+NUMBERS: dict[int, Any] = {
     0: "B",
     1: "b",
     2: "H",
@@ -71,7 +71,13 @@ _NUMBERS: dict[int, Any] = {
     11: "q",
     12: "d",
 }
-_SIZES = {kind: struct.calcsize("<" + code) for kind, code in _NUMBERS.items()}
+# fmt: off
+KIND_NAMES = {
+    0: "u8", 1: "i8", 2: "u16", 3: "i16", 4: "u32", 5: "i32", 6: "f32", 7: "bool", 8: "str",
+    10: "u64", 11: "i64", 12: "f64",
+}
+# fmt: on
+_SIZES = {kind: struct.calcsize("<" + code) for kind, code in NUMBERS.items()}
 _UINT32, _BOOL, _STRING, _ARRAY = 4, 7, 8, 9
 
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
@@ -101,6 +107,25 @@ class Metadata(Mapping[str, object]):
             kind, at = self._places[key]
             self._values[key] = _value(self._data, kind, at)[0]
         return self._values[key]
+
+    def kind(self, key: str) -> str:
+        """The type of a value: `u32`, `str`, `[str]` for an array, `[[i32]]` for one of arrays."""
+        kind, at = self._places[key]
+        brackets = 0
+        while kind == _ARRAY:
+            kind, count = (
+                _U32.unpack_from(self._data, at)[0],
+                _U64.unpack_from(self._data, at + 4)[0],
+            )
+            at, brackets = at + 12, brackets + 1
+            if not count and kind == _ARRAY:
+                kind = _STRING  # of no arrays: nothing says what they would hold
+        return "[" * brackets + KIND_NAMES[kind] + "]" * brackets
+
+    def encoded(self, key: str) -> memoryview:
+        """A value as the file has it, without its type."""
+        kind, at = self._places[key]
+        return self._data[at : _value(self._data, kind, at)[1]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -281,18 +306,18 @@ def _byte_count(shape: tuple[int, ...], kind: int) -> int:
 
 def _value(data: memoryview, kind: int, at: int) -> tuple[object, int]:
     """A metadata value that the scanner has been over, and the place after it."""
-    if kind in _NUMBERS:
+    if kind in NUMBERS:
         end = at + _SIZES[kind]
         if kind == _BOOL:
             return data[at] != 0, end
-        return struct.unpack_from("<" + _NUMBERS[kind], data, at)[0], end
+        return struct.unpack_from("<" + NUMBERS[kind], data, at)[0], end
     if kind == _STRING:
         end = at + 8 + _U64.unpack_from(data, at)[0]
         return str(data[at + 8 : end], "utf-8", "replace"), end
     kind, count, at = _U32.unpack_from(data, at)[0], _U64.unpack_from(data, at + 4)[0], at + 12
-    if kind in _NUMBERS and kind != _BOOL:
+    if kind in NUMBERS and kind != _BOOL:
         end = at + count * _SIZES[kind]
-        return data[at:end].cast(_NUMBERS[kind]), end
+        return data[at:end].cast(NUMBERS[kind]), end
     values = []
     for _ in range(count):
         value, at = _value(data, kind, at)

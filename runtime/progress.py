@@ -30,6 +30,13 @@ class Progress:
             self._timer.start()
         return self
 
+    def update(self, text: str) -> None:
+        """Say something else from here on."""
+        self._text = text
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            self._show()
+
     def _show(self) -> None:
         self._shown = True
         sys.stderr.write(f"{self._text} ...")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 
-from tlc.runtime.decode import BLOCK_FLOATS, PLAIN_FLOATS, check_floats, floats
+from tlc.runtime.decode import BLOCK_FLOATS, PLAIN_FLOATS, check_floats
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import ModelFile, TensorEntry, element_count
+from tlc.runtime.progress import Progress
 from tlc.runtime.safetensors_file import DTYPE_BITS
+from tlc.runtime.weights import stored_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def save_tensors(
         name: np.frombuffer(data, {"f16": np.float16, "f32": np.float32}[dtype]).reshape(shape)
         for name, (dtype, shape, data) in tensors.items()
     }
-    with _replacing(path) as temporary:
+    _check_suffix(path)
+    with replacing(path) as temporary:
         try:
             save_file(arrays, temporary, {**_FORMAT, **(metadata or {})})
         except SafetensorError as error:
@@ -62,35 +65,61 @@ def save_model_file(model: ModelFile, path: str, dequantize: bool = False) -> No
             " that",
             "to store its weights as float16: save_model(model, path, dequantize: true)",
         )
-    plan = [(entry, *_stored(entry)) for entry in model.tensors.values()]
-    plan.sort(key=lambda item: (-_DTYPES.index(item[1]), item[0].name))
-    notes = model.metadata if model.format == "SafeTensors" else {}
-    header = _header(plan, {**notes, **_FORMAT})
-    with _replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(header)
-        for entry, dtype, _ in plan:
-            view = model.view(entry.name)
-            file.write(view if entry.encoding == dtype.lower() else floats(entry, view).data)
+    stored = {entry.name: _stored(entry) for entry in model.tensors.values()}
+    _check_suffix(path)
+    write_safetensors(model, path, stored)
 
 
-def _stored(entry: TensorEntry) -> tuple[str, int]:
-    """The dtype that a tensor gets in the new file, and its bytes there."""
-    dtype = entry.encoding.upper()
-    if entry.encoding in PLAIN_FLOATS or dtype not in DTYPE_BITS:
+def _stored(entry: TensorEntry) -> str:
+    """How a tensor is stored in the new file."""
+    if entry.encoding in PLAIN_FLOATS or entry.encoding.upper() not in DTYPE_BITS:
         check_floats(entry)
-        return "F16", 2 * element_count(entry.shape)
-    return dtype, entry.nbytes
+        return "f16"
+    return entry.encoding
 
 
-def _header(plan: list[tuple[TensorEntry, str, int]], notes: Mapping[str, object]) -> bytes:
+def write_safetensors(model: ModelFile, path: str, stored: Mapping[str, str]) -> None:
+    """Write a model's tensors, each stored as its own encoding or as "f16" or "f32".
+
+    The metadata goes along, as texts. Raises RunError E0604 and E0606, and the old file stays.
+    """
+    from tlc.runtime.metadata import texts
+
+    order = sorted(stored, key=lambda name: (-_DTYPES.index(stored[name].upper()), name))
+    entries = [model.tensors[name] for name in order]
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(_header(entries, stored, {**texts(model, stored), **_FORMAT}))
+        for data in stored_tensors(model, entries, stored, path):
+            file.write(data)
+
+
+def stored_tensors(
+    model: ModelFile, entries: list[TensorEntry], stored: Mapping[str, str], path: str
+) -> Iterator[memoryview]:
+    """The bytes of tensors as a file will store them, one at a time; a terminal sees progress."""
+    done, total = 0, sum(entry.nbytes for entry in entries)
+    with Progress(f"writing {path}") as progress:
+        for entry in entries:
+            view = model.view(entry.name)
+            wanted = stored[entry.name]
+            yield view if entry.encoding == wanted else stored_as(entry, view, wanted)
+            done += entry.nbytes
+            progress.update(f"writing {path}: {100 * done // max(total, 1)} %")
+
+
+def _header(
+    entries: list[TensorEntry], stored: Mapping[str, str], notes: Mapping[str, object]
+) -> bytes:
     """The length and the JSON before the data, padded so that the data is 8-byte aligned."""
     import json
 
     fields: dict[str, object] = {"__metadata__": notes}
     at = 0
-    for entry, dtype, nbytes in plan:
+    for entry in entries:
         if entry.name in fields:
             raise RunError("E0606", f"SafeTensors cannot hold a tensor named {entry.name!r}")
+        dtype = stored[entry.name].upper()
+        nbytes = element_count(entry.shape) * DTYPE_BITS[dtype] // 8
         fields[entry.name] = {
             "dtype": dtype,
             "shape": list(entry.shape),
@@ -102,14 +131,17 @@ def _header(plan: list[tuple[TensorEntry, str, int]], notes: Mapping[str, object
     return len(text).to_bytes(8, "little") + text
 
 
-@contextmanager
-def _replacing(path: str) -> Iterator[str]:
-    """Gives the name of an empty file beside `path`, which it replaces if all goes well."""
-    path = os.fspath(path)
-    if not path.endswith(SUFFIX):
+def _check_suffix(path: str) -> None:
+    if not os.fspath(path).endswith(SUFFIX):
         raise RunError(
             "E0606", f"{path}: models are saved as SafeTensors; end the name in {SUFFIX}"
         )
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Gives the name of an empty file beside `path`, which it replaces if all goes well."""
+    path = os.fspath(path)
     temporary = ""
     try:
         target = os.path.realpath(path)  # through a link, to what it names

@@ -13,7 +13,7 @@ from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from tlc.frontend.diagnostics import Diagnostic
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Run one command; the exit code."""
     try:
-        command, argument, options = parse(argv)
+        command, arguments, options = parse(argv)
     except Help as text:
         print(text)
         return 0
@@ -30,7 +30,7 @@ def run(argv: list[str]) -> int:
         print(f"tlc: {problem}", file=sys.stderr)
         return 2
     try:
-        return COMMANDS[command](argument, options)
+        return COMMANDS[command](*arguments, options)
     except RunError as problem:
         _show_run_error(problem, options)
     except BrokenPipeError:
@@ -119,6 +119,13 @@ def _inspect(path: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _convert(source: str, target: str, options: dict[str, Any]) -> int:
+    from tlc.convert import convert
+
+    convert(source, target, options["dtype"])
+    return 0
+
+
 def _explain(code: str, options: dict[str, Any]) -> int:
     from tlc.explain import explain
 
@@ -130,20 +137,21 @@ def _explain(code: str, options: dict[str, Any]) -> int:
     return 0
 
 
-def _doctor(_: str, options: dict[str, Any]) -> int:
+def _doctor(options: dict[str, Any]) -> int:
     from tlc.doctor import report
 
     print(report())
     return 0
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "build": _build,
     "run": _run,
     "check": _check,
     "test": _test,
     "bench": _bench,
     "inspect": _inspect,
+    "convert": _convert,
     "explain": _explain,
     "doctor": _doctor,
 }

@@ -30,7 +30,7 @@ class Option:
 
 
 class Command:
-    """A sub-command: its one argument (`FILE`, or empty), a line of help, and its options."""
+    """A sub-command: its arguments (`FILE`, `IN OUT`), a line of help, and its options."""
 
     __slots__ = ("argument", "help", "name", "options")
 
@@ -112,6 +112,15 @@ COMMANDS = (
             *_COMMON,
         ),
     ),
+    Command(
+        "convert",
+        "IN OUT",
+        "write a model as OUT.safetensors or OUT.gguf",
+        (
+            Option("dtype", "of all floats; as they are when left out", "TYPE", ("f16", "f32")),
+            *_COMMON,
+        ),
+    ),
     Command("explain", "CODE", "explain an error code, such as E0301", _COMMON),
     Command("doctor", "", "show the devices, compilers and caches of this machine", _COMMON),
 )
@@ -125,8 +134,8 @@ class Help(Exception):
     """Help was asked for; the text is the argument."""
 
 
-def parse(argv: list[str]) -> tuple[str, str, dict[str, object]]:
-    """The command, its argument and its options by name. Raises UsageError and Help."""
+def parse(argv: list[str]) -> tuple[str, list[str], dict[str, object]]:
+    """The command, its arguments and its options by name. Raises UsageError and Help."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         raise Help(overview())
     if argv[0] in ("-V", "--version"):
@@ -146,11 +155,10 @@ def parse(argv: list[str]) -> tuple[str, str, dict[str, object]]:
             _option(command, word, words, found)
         else:
             arguments.append(word)
-    wanted = 1 if command.argument else 0
-    if len(arguments) != wanted:
+    if len(arguments) != len(command.argument.split()):
         what = command.argument or "no argument"
         raise UsageError(f"`tlc {command.name}` takes {what}, and {len(arguments)} were given")
-    return command.name, arguments[0] if arguments else "", found
+    return command.name, arguments, found
 
 
 def _option(command: Command, word: str, words: object, found: dict[str, object]) -> None:

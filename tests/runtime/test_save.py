@@ -277,12 +277,12 @@ def test_a_value_beyond_float16_leaves_the_old_file(tmp_path):
 
 
 def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch):
-    def interrupt(entry, view):
+    def interrupt(entry, view, stored):
         raise KeyboardInterrupt
 
     save_file({"a": np.zeros(4, np.float32)}, tmp_path / "in.safetensors")
     path = old_file(tmp_path)
-    monkeypatch.setattr(save, "floats", interrupt)
+    monkeypatch.setattr(save, "stored_as", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_model_file(open_model(tmp_path / "in.safetensors"), path)
     assert unharmed(path)
@@ -293,14 +293,14 @@ import os, signal, sys
 from tlc.runtime import save
 from tlc.runtime.model_file import open_model
 
-floats = save.floats
+stored_as = save.stored_as
 
-def die_at_b(entry, view):
+def die_at_b(entry, view, stored):
     if entry.name == "b":
         os.kill(os.getpid(), signal.SIGKILL)
-    return floats(entry, view)
+    return stored_as(entry, view, stored)
 
-save.floats = die_at_b
+save.stored_as = die_at_b
 save.save_model_file(open_model(sys.argv[1]), sys.argv[2])
 """
 
@@ -315,6 +315,23 @@ def test_a_crash_in_the_middle_leaves_the_old_file(tmp_path):
     (half,) = set(os.listdir(tmp_path)) - {"in.safetensors", "out.safetensors"}
     assert (tmp_path / half).stat().st_size > 100_000  # it was in the middle
     assert half.endswith(".tmp")
+
+
+def test_the_metadata_goes_along(tmp_path):
+    save_file({"x": np.ones(2, np.float32)}, tmp_path / "a.safetensors", {"author": "Ada"})
+    save_model_file(open_model(tmp_path / "a.safetensors"), tmp_path / "b.safetensors")
+    assert read(tmp_path / "b.safetensors") == {"format": "pt", "author": "Ada"}
+    writer = gguf.GGUFWriter(tmp_path / "in.gguf", "llama")
+    writer.add_block_count(2)
+    writer.add_tensor("x", np.ones(2, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_model_file(open_model(tmp_path / "in.gguf"), tmp_path / "out.safetensors")
+    notes = read(tmp_path / "out.safetensors")
+    assert notes["general.architecture"] == "llama"
+    assert notes["llama.block_count"] == "2"
 
 
 def test_a_name_that_safetensors_reserves_is_refused(tmp_path):
