@@ -27,7 +27,12 @@ class Failure(Exception):
 
 
 class Host:
-    """What the world outside of a function does; the base class has no weights and is silent."""
+    """What the world outside of a function does; the base class has no weights and is silent.
+
+    With `wide`, what kernels store as float16 is kept in float32, to see what it cannot hold.
+    """
+
+    wide = False
 
     def weight(self, model: int, tensor: str, dtype: str) -> Array:
         """A model's tensor in the dtype asked for."""
@@ -107,7 +112,10 @@ class _Frame:
         match op.name:
             case "fused":
                 found = self.block(op.regions[0], values, wide=True)
-                return [stored(x, v.type, False) for x, v in zip(found, op.results, strict=True)]
+                return [
+                    stored(x, v.type, self.host.wide)
+                    for x, v in zip(found, op.results, strict=True)
+                ]
             case "once":
                 return self.block(op.regions[0], [])
             case "read":

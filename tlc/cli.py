@@ -50,6 +50,8 @@ def run(argv: list[str]) -> int:
 def _build(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
 
+    if options["range"]:
+        return _range(path, options)
     built = driver.build(
         path,
         emit=options["emit"],
@@ -67,13 +69,22 @@ def _build(path: str, options: dict[str, Any]) -> int:
     if built.shown is not None:
         sys.stdout.write(built.shown)
         return 0
-    if options["range"]:
-        from tlc.ranges import report
-
-        print(report(built, options["entry"], options["calibrate"], [os.path.dirname(path), ""]))
-        return 0
     output = options["output"] or os.path.splitext(path)[0] + ".metallib"
     driver.write(built, output)
+    return 0
+
+
+def _range(path: str, options: dict[str, Any]) -> int:
+    from tlc import driver, ranges
+
+    folders = [os.path.dirname(path), ""]
+    build = driver.build if options["calibrate"] else driver.unfused
+    built = build(path, seed=int(options["seed"] or 0), store=options["store"] or "f16")
+    show_diagnostics(built.warnings, options)
+    if options["calibrate"]:
+        print(ranges.calibrated(built, options["entry"], options["calibrate"], folders))
+    else:
+        print(ranges.bounds(built, options["entry"], folders))
     return 0
 
 

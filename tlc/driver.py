@@ -131,6 +131,22 @@ def build(
     return Built(tuple(flow.warnings), None, manifest, members, lowered.module)
 
 
+def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
+    """The module of a program behind the passes that come before fusion, and nothing else.
+
+    Raises CompileError as `build` does.
+    """
+    from tlc.ir.lower import lower
+    from tlc.ir.passes import optimise
+
+    flow = _Flow(None)
+    tree = _parse(Source(path, read(path)), flow)
+    lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed)
+    flow.warnings += lowered.warnings
+    optimise(lowered.module, flow.warnings.append, passes=_passes(store)[:-1])
+    return Built(tuple(flow.warnings), module=lowered.module)
+
+
 def write(built: Built, path: str) -> None:
     """Write the artifact; an older file of that name is replaced as a whole or not at all."""
     from tlc.codegen.metallib import write_artifact
@@ -218,11 +234,15 @@ def _model_opener(program: str, opened: dict[str, Any]) -> Callable[[str, Span],
 
 
 def _optimise(
-    module: Module, flow: _Flow, store: str, dump_after: tuple[str, ...], verify: bool
+    module: Module,
+    flow: _Flow,
+    store: str,
+    dump_after: tuple[str, ...],
+    verify: bool,
 ) -> dict[str, int]:
     """Run the passes; the operations of each entry that fusion finds to merge."""
     from tlc.codegen.plan import count_operations
-    from tlc.ir.passes import PASSES, WIDEN, optimise
+    from tlc.ir.passes import optimise
 
     operations: dict[str, int] = {}
 
@@ -232,9 +252,14 @@ def _optimise(
         if name in dump_after or "all" in dump_after:
             flow.dumped.append(f"// after {name}\n{_show_ir(module)}")
 
-    passes = (WIDEN, *PASSES) if store == "f32" else PASSES
-    optimise(module, flow.warnings.append, after, verify, passes)
+    optimise(module, flow.warnings.append, after, verify, _passes(store))
     return operations
+
+
+def _passes(store: str) -> tuple[Any, ...]:
+    from tlc.ir.passes import PASSES, WIDEN
+
+    return (WIDEN, *PASSES) if store == "f32" else PASSES
 
 
 def _show_ir(module: Module) -> str:
@@ -309,4 +334,4 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor or 0)
 
 
-__all__ = ["Built", "build", "read", "write"]
+__all__ = ["Built", "build", "read", "unfused", "write"]

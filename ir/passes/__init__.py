@@ -24,7 +24,7 @@ class Pass(NamedTuple):
     """A named step; `stage` is what `verify` may demand of the IR after it."""
 
     name: str
-    run: Callable[[Func, Warn], None]
+    run: Callable[[Func, Warn], object]
     stage: str = "lowered"
 
 

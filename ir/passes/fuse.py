@@ -22,16 +22,19 @@ from tlc.ir.types import TensorType
 from tlc.ir.verify import OPEN
 
 
-def fuse(func: Func) -> None:
-    """Replace the computing operations of a function by `fused` ones."""
-    _fuse_block(func.body, None)
+def fuse(func: Func) -> dict[Op, Op]:
+    """Replace the computing operations of a function by `fused` ones; for each of them, the
+    operation whose result it stores."""
+    stores: dict[Op, Op] = {}
+    _fuse_block(func.body, None, stores)
     dce(func)  # constants that went into kernels
+    return stores
 
 
-def _fuse_block(block: Block, around: _Rewriter | None) -> None:
+def _fuse_block(block: Block, around: _Rewriter | None, stores: dict[Op, Op]) -> None:
     _clone_conversions(block, around)
     group_of = form_groups(block)
-    out = _Rewriter(block, group_of, around)
+    out = _Rewriter(block, group_of, around, stores)
     for op in block.ops:
         out.op(op)
     block.ops = out.ops
@@ -64,8 +67,14 @@ def _is_cheap(op: Op) -> bool:
 class _Rewriter:
     """Builds the new list of operations of a block."""
 
-    def __init__(self, block: Block, group_of: dict[Op, Group], around: _Rewriter | None) -> None:
-        self.group_of = group_of
+    def __init__(
+        self,
+        block: Block,
+        group_of: dict[Op, Group],
+        around: _Rewriter | None,
+        stores: dict[Op, Op],
+    ) -> None:
+        self.group_of, self.stores = group_of, stores
         self.ops: list[Op] = []
         # a region reads what is stored around it; what it stores itself is its own
         outer: MutableMapping[Value, Value] = {} if around is None else around.stored
@@ -79,7 +88,7 @@ class _Rewriter:
         elif not op.defn.view and not isinstance(_number(op), Dim):
             op.operands = [self.in_memory(v) for v in op.operands]
             for region in op.regions:
-                _fuse_block(region, self if op.name in OPEN else None)
+                _fuse_block(region, self if op.name in OPEN else None, self.stores)
             self.ops.append(op)
             self.stored.update((v, v) for v in op.results)
 
@@ -159,6 +168,7 @@ class _Rewriter:
         )
         fused.results = [Value(result.type, fused)]
         self.ops.append(fused)
+        self.stores[fused] = group.sink
         shape = group.sink.result.tensor.shape
         return Builder(Block(ops=self.ops), fused.span).reshape(fused.result, shape)
 

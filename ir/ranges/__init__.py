@@ -1,0 +1,1 @@
+"""How large the numbers of a function can get, found without running it."""
