@@ -35,9 +35,10 @@ class Profile:
     small_tile: Tile
 
 
-# Rows of the cpu tile are a multiple of its 6-row micro-kernel, columns of its 16 columns. The
-# matrices of a tile take rows*depth + depth*16 + rows*columns floats: 163 KiB of stack.
-CPU = Profile("cpu", 1, 4096, 16384, Tile(96, 128, 256), Tile(96, 128, 256))
+# Rows of a cpu tile are a multiple of its micro-kernel's rows (6, or 12 with AVX-512), columns of
+# its panel (16, or 32). The larger a tile, the fewer times operands are read and converted; its
+# matrices take rows*depth + depth*32 + rows*columns floats of stack: 416 KiB.
+CPU = Profile("cpu", 1, 4096, 16384, Tile(192, 256, 256), Tile(96, 128, 256))
 APPLE = Profile("apple", 256, 1024, 0, Tile(64, 64, 32), Tile(32, 32, 32))
 
 PROFILES = {profile.name: profile for profile in (APPLE, CPU)}

@@ -29,14 +29,25 @@ def _count(size: Dim, piece: int) -> Dim:
     return (size + (piece - 1)) // piece
 
 
+def _tiles(product: Product, tile: Tile) -> Dim:
+    return product.batch * _count(product.rows, tile.rows) * _count(product.columns, tile.columns)
+
+
 # ---- cpu ----------------------------------------------------------------------------------------
+
+_ROWS, _PANEL = 12, 32  # of the widest micro-kernel, see lanes16.metal.j2
+_FEW_TILES = 6  # fewer would leave threads without work
 
 
 def _cpu(draft: Draft, product: Product) -> Kernel:
-    region, sizes, most = draft.region, draft.sizes, draft.profile.tile
+    region, sizes, profile = draft.region, draft.sizes, draft.profile
+    few = all(d.is_static for d in (product.batch, product.rows, product.columns)) and (
+        int(_tiles(product, profile.tile)) < _FEW_TILES
+    )
+    most = profile.small_tile if few else profile.tile
     tile = Tile(
-        pieces(product.rows, most.rows, 6),
-        pieces(product.columns, most.columns, 16),
+        pieces(product.rows, most.rows, _ROWS),
+        pieces(product.columns, most.columns, _PANEL),
         pieces(product.depth, most.depth, 8),
     )
     left, right = product.left, product.right
@@ -51,7 +62,7 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
     start, finish = lanes_after(region, sizes, product)
     sums = f"ld8(sums + i * {tile.columns}u + j)"
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
-    tiles = product.batch * row_tiles * column_tiles
+    tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
     place = positions(sizes, "tile", cuts, product.batched)
     return draft.kernel(
@@ -146,7 +157,7 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     left = _stage(sizes, product, product.left, "left", tile, False)
     right = _stage(sizes, product, product.right, "right", tile, across)
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
-    tiles = product.batch * row_tiles * column_tiles
+    tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
     place = positions(sizes, "tile", cuts, product.batched)
     staged = left.lines * left.stride + right.lines * right.stride

@@ -75,9 +75,8 @@ kernel void matmul_matvec(
 }
 
 struct matmul_Dims {
-    uint d0;  // (N+95//96)
-    uint d1;  // 2*(N+95//96)
-    uint d2;  // N
+    uint d0;  // (N+191//192)
+    uint d1;  // N
 };
 
 // a.tl:4 linear + relu
@@ -90,16 +89,16 @@ kernel void matmul(
     uint group [[threadgroup_position_in_grid]],
     uint groups [[threadgroups_per_grid]])
 {
-    float left[96 * 256];
-    float panel[256 * 16];
-    float sums[96 * 80];
-    for (uint tile = group; tile < dims.d1; tile += groups) {
-        const uint m0 = tile % dims.d0 * 96u;
-        const uint n0 = tile / dims.d0 * 80u;
-        const uint height = min(96u, dims.d2 - m0);
-        const uint width = min(80u, 130u - n0);
-        const uint padded = (height + 5u) / 6u * 6u;
-        for (uint i = 0u; i < padded * 80u; i += 8u) st8(sums + i, splat8(0.0f));
+    float left[192 * 256];
+    float panel[256u * TLC_PANEL];
+    float sums[192 * 160];
+    for (uint tile = group; tile < dims.d0; tile += groups) {
+        const uint m0 = tile * 192u;
+        const uint n0 = 0u;
+        const uint height = min(192u, dims.d1 - m0);
+        const uint width = min(160u, 130u - n0);
+        const uint padded = (height + TLC_ROWS - 1u) / TLC_ROWS * TLC_ROWS;
+        for (uint i = 0u; i < padded * 160u; i += 8u) st8(sums + i, splat8(0.0f));
 
         for (uint k0 = 0u; k0 < 512u; k0 += 256u) {
             const uint depth = min(256u, 512u - k0);
@@ -118,9 +117,9 @@ kernel void matmul(
                 st8(left + i, splat8(0.0f));
             }
 
-            for (uint j = 0u; j < width; j += 16u) {
-                // 16 columns of the right operand, a row of the panel for each k
-                for (uint h = 0u; h < 16u; h += 8u) {
+            for (uint j = 0u; j < width; j += TLC_PANEL) {
+                // columns of the right operand, a row of the panel for each k
+                for (uint h = 0u; h < TLC_PANEL; h += 8u) {
                     for (uint k = 0u; k < depth; k += 8u) {
                         f8 block[8];
                         if (j + h + 8u <= width && k + 8u <= depth) {
@@ -141,12 +140,12 @@ kernel void matmul(
                             }
                         }
                         transpose8(block);
-                        for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * 16u + h, block[c]);
+                        for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * TLC_PANEL + h, block[c]);
                     }
                 }
-                for (uint i = 0u; i < padded; i += 6u) {
-                    tlc_multiply_6x16(left + i * 256u, 256u, panel, depth,
-                                      sums + i * 80u + j, 80u);
+                for (uint i = 0u; i < height; i += TLC_ROWS) {
+                    tlc_multiply(left + i * 256u, 256u, panel, depth,
+                                 sums + i * 160u + j, 160u, height - i);
                 }
             }
         }
@@ -158,7 +157,7 @@ kernel void matmul(
             uint j = 0u;
             for (; j + 8u <= width; j += 8u) {
                 const uint n = n0 + j;
-                const f8 v1 = ld8(sums + i * 80u + j);
+                const f8 v1 = ld8(sums + i * 160u + j);
                 const f8 v2 = ld8(in2 + n);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
@@ -167,7 +166,7 @@ kernel void matmul(
             if (j < width) {
                 const uint n = n0 + j;
                 const uint real = width - j;
-                const f8 v1 = ld8(sums + i * 80u + j);
+                const f8 v1 = ld8(sums + i * 160u + j);
                 const f8 v2 = ld8n(in2 + n, real);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
