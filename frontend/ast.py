@@ -220,7 +220,7 @@ class StructLit(Expr):
 class Pattern(Node):
     """A pattern of `match`: a literal, a name to bind, `_`, or alternatives with `|`.
 
-    `kind` is `literal` (value is an `Expr`), `bind` (name), `any`, `or` (parts) or
+    `kind` is `literal` (value is an `Expr`), `bind` (name), `any`, `or` and `tuple` (parts) or
     `struct` (name, parts); a part of a `struct` is a `field` (name, and one part to match it).
     """
 

@@ -240,6 +240,13 @@ def struct_pattern(name: Token, _: Token, parts: list[ast.Pattern], end: Token) 
     return ast.Pattern(over(name, end), "struct", name=name.text, parts=tuple(parts))
 
 
+def tuple_pattern(opener: Token, parts: list[ast.Pattern], closer: Token) -> ast.Pattern:
+    """One pattern in brackets is that pattern."""
+    if len(parts) == 1:
+        return parts[0]
+    return ast.Pattern(over(opener, closer), "tuple", parts=tuple(parts))
+
+
 def field_pattern(name: Token, _: Token | None = None, part: Any = None) -> ast.Pattern:
     part = part or name_pattern(name)
     return ast.Pattern(over(name, part), "field", name=name.text, parts=(part,))

@@ -12,7 +12,7 @@ MOST_EXPECTED = 4
 COMPARISONS = words("== != < <= > >=")
 OPERATORS = COMPARISONS | words("|| && + - * / % @ ** ..")
 EXPRESSION_STARTS = words("NAME NUMBER STRING true false ( [ { SET_OPEN - ! not if match")
-PATTERN_STARTS = words("NAME NUMBER STRING true false -")
+PATTERN_STARTS = words("NAME NUMBER STRING true false ( -")
 CONTINUATIONS = OPERATORS | words("( [ . :: as TYPE_OPEN STRUCT_OPEN")
 """What may follow any operand, so that listing it helps nobody."""
 

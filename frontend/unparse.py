@@ -81,6 +81,8 @@ def _pattern(node: ast.Pattern) -> Pieces:
             return ["_"]
         case "or":
             return joined(node.parts, " | ")
+        case "tuple":
+            return ["(", *joined(node.parts), ")"]
         case "struct":
             return (
                 [node.name, " { ", *joined(node.parts), " }"] if node.parts else [node.name, " {}"]

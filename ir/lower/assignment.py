@@ -12,7 +12,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, indexing, structs
+from tlc.ir.lower import arrays, expressions, indexing, structs
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.types import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
@@ -113,8 +113,9 @@ def _with_item(
         return _written(cx, before, target, value, span)
     if not isinstance(before, list) or len(target.items) != 1:
         cx.fail("E0302", f"{describe(before)} has no items that can be assigned to", target.span)
-    at = indexing.position(cx, len(before), target.items[0])
-    return [*before[:at], value, *before[at + 1 :]]
+    (item,) = target.items
+    at = arrays.place(cx, expressions.expression(cx, item), len(before), item.span)
+    return arrays.with_item(cx, before, at, value, span)
 
 
 # ---- tensors -------------------------------------------------------------------------------------

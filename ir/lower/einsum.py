@@ -15,8 +15,8 @@ from tlc.ir.ops.einsum import parse_spec
 def _einsum(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
     """`einsum("ij,jk->ik", a, b)`."""
     args = arguments(cx, node, first)
-    for arg in args:
-        if arg.name is not None:
+    for at, arg in enumerate(args):
+        if arg.name is not None and (at, arg.name) != (0, "spec"):
             cx.fail("E0203", f"`einsum` has no parameter `{arg.name}`", arg.span)
     if len(args) < 2:
         cx.fail("E0203", "`einsum` needs a specification and tensors", node.span)

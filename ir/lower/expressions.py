@@ -194,9 +194,10 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         case "*", str(), int() if not isinstance(right, bool):
             _limited(cx, len(left) * max(right, 0), node.span)
             return left * right
-        case _, list(), list() | int() | float():  # on their own, arrays are float16 tensors
+        # on their own, arrays are float16 tensors
+        case _, list() | Range(), list() | Range() | int() | float() | Dim():
             return _tensor_binary(cx, op, left, right, node)
-        case _, int() | float(), list():
+        case _, int() | float() | Dim(), list() | Range():
             return _tensor_binary(cx, op, left, right, node)
     no_operator(cx, op, left, right, node)
 
@@ -291,6 +292,8 @@ def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value |
     dtype = like.tensor.dtype if isinstance(like, Value) else "f16"
     if isinstance(value, Value):
         return value
+    if isinstance(value, Range):
+        return counting(cx, value, "f16" if dtype == "bool" else dtype, span)
     if isinstance(value, list):
         return literal(cx, value, "f16" if dtype == "bool" else dtype, span)
     if isinstance(value, Flag) and dtype == "bool":
@@ -314,6 +317,18 @@ def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value |
     return cx.builder.constant(value, TensorType(dtype, ()))
 
 
+def counting(cx: Context, numbers: Range, dtype: str, span: Span) -> Value:
+    """The numbers of a range as a tensor."""
+    low, high = Dim.of(numbers.low), Dim.of(numbers.high)
+    if low.is_static and high.is_static:
+        return literal(cx, list(range(int(low), int(high))), dtype, span)
+    b = cx.builder
+    b.span = span
+    b.check_at_most(low, high, f"the range {low}..{high} ends before it starts")
+    steps = b.emit("iota", type=TensorType("f32", (high - low,)), axis=0)
+    return b.cast(b.binary("add", steps, b.constant(low, TensorType("f32", ()))), dtype)
+
+
 def need_tensor(cx: Context, value: Lowered, span: Span) -> Value:
     """A tensor, or an array as one. Reports anything else."""
     if isinstance(value, Value):
@@ -326,7 +341,7 @@ def need_tensor(cx: Context, value: Lowered, span: Span) -> Value:
 
 def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
     value = first_piece(value)
-    if isinstance(value, list) and op == "-":
+    if isinstance(value, list | Range) and op == "-":
         value = need_tensor(cx, value, node.operand.span)
     if isinstance(value, Value):
         name = "neg" if op == "-" else "not"

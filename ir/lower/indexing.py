@@ -7,7 +7,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, models, structs
+from tlc.ir.lower import arrays, expressions, models, structs
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import (
     Lowered,
@@ -99,6 +99,8 @@ def index(cx: Context, node: ast.Index) -> Lowered:
                 text = "a part of a model is indexed by a whole number"
                 cx.fail("E0303", text, node.items[0].span)
             return models.indexed(cx, value, at, node.span)
+        case Range():
+            return _tensor_index(cx, expressions.need_tensor(cx, value, node.value.span), node)
         case list() | tuple() | str() if len(node.items) == 1:
             return _list_index(cx, value, node.items[0])
     cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)
@@ -115,17 +117,8 @@ def _list_index(
         if isinstance(low, Dim) or isinstance(high, Dim):
             cx.fail("E0304", "the ends of this slice must be known at build", item.span)
         return value[low:high]
-    return value[position(cx, len(value), item)]
-
-
-def position(cx: Context, length: int, item: ast.Expr) -> int:
-    """An index into so many elements, counted from the front."""
-    at = whole(expressions.expression(cx, item))
-    if not isinstance(at, int):
-        cx.fail("E0303", "an index is a whole number", item.span)
-    if not -length <= at < length:
-        cx.fail("E0303", f"index {at} is out of range for {length} elements", item.span)
-    return at % length
+    at = arrays.place(cx, expressions.expression(cx, item), len(value), item.span)
+    return arrays.item(cx, value, at, item.span)
 
 
 def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
@@ -248,6 +241,8 @@ def index_tensor(cx: Context, value: Lowered, span: Span) -> Value | None:
         from tlc.ir.lower.literals import literal
 
         return literal(cx, value, "i32", span)
+    if isinstance(value, Range):
+        return expressions.counting(cx, value, "i32", span)
     if isinstance(value, Value):
         constant = value.owner is not None and value.owner.name == "constant"
         if constant and value.tensor.dtype in ("f16", "f32"):

@@ -22,6 +22,8 @@ def _tensor(cx: Context, node: ast.Call, value: Argument, device: Argument | Non
     hint_device(cx, device)
     dtype = dtype_of(cx, node.type_args[0]) if node.type_args else "f16"
     given = first_piece(value.value)
+    if isinstance(given, Range):
+        return expressions.counting(cx, given, dtype, value.span)
     if isinstance(given, Value):
         return cx.emit("cast", given, dtype=dtype, span=node.span)
     return literal(cx, given, dtype, value.span)
@@ -60,9 +62,12 @@ for _prefix, _dtype in (("", "f16"), ("f16::", "f16"), ("f32::", "f32")):
     _fills(_prefix, _dtype)
 
 
-@special("arange range", "n: any")
-def _arange(cx: Context, node: ast.Call, n: Argument) -> Lowered:
-    """A range to walk; of a shape, a tensor that counts through its elements."""
+@special("arange range", "n: any, high: any = none")
+def _arange(cx: Context, node: ast.Call, n: Argument, high: Argument | None) -> Lowered:
+    """The numbers below `n`, or from `n` to below `high`; of a shape, a tensor that counts through
+    its elements."""
+    if high is not None:
+        return _range(cx, n, high)
     if isinstance(n.value, list):
         shape = shape_of(cx, n.value, n.span)
         flat = TensorType("f16", (numel(shape),))
@@ -72,7 +77,11 @@ def _arange(cx: Context, node: ast.Call, n: Argument) -> Lowered:
 
 
 @special("range_i", "low: any, high: any")
-def _range(cx: Context, node: ast.Call, low: Argument, high: Argument) -> Range:
+def _range_i(cx: Context, node: ast.Call, low: Argument, high: Argument) -> Range:
+    return _range(cx, low, high)
+
+
+def _range(cx: Context, low: Argument, high: Argument) -> Range:
     return Range(*(expressions.range_end(cx, end.value, end.span) for end in (low, high)))
 
 

@@ -6,10 +6,11 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Flag, Lowered, Struct, Text, describe, show
+from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, show
 
 # text, a number, the place of a tensor, or what a number stands for: a `flag` or a `text`
 Part = str | Dim | None | tuple[str, Dim]
@@ -60,6 +61,9 @@ def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: l
         case Value():
             parts.append(None)
             operands.append(value)
+        case Range():
+            parts.append(None)
+            operands.append(expressions.counting(cx, value, "i32", span))
         case Dim():
             parts.append(value)
         case Flag(dim=dim):

@@ -78,6 +78,8 @@ def _test(
             return _either(cx, node, pattern, subject, names)
         case "struct":
             return _struct(cx, node, pattern, subject, names)
+        case "tuple":
+            return _tuple(cx, node, pattern, subject, names)
     assert pattern.value is not None
     if isinstance(subject, Flag):
         if not isinstance(pattern.value, ast.Bool):
@@ -118,13 +120,32 @@ def _struct(
     if not isinstance(subject, Struct) or subject.decl.name != pattern.name:
         text = f"`{pattern.name}` is matched here, and this is {describe(subject)}"
         cx.fail("E0302", text, pattern.span)
-    total: bool | Dim = True
+    parts = []
     for part in pattern.parts:
         if part.name not in subject.fields:
             hint = did_you_mean(part.name, subject.fields)
             text = f"`{pattern.name}` has no field `{part.name}`"
             cx.fail("E0204", text, part.span, hint=hint)
-        found = _test(cx, node, part.parts[0], subject.fields[part.name], names)
+        parts.append((part.parts[0], subject.fields[part.name]))
+    return _all(cx, node, parts, names)
+
+
+def _tuple(
+    cx: Context, node: ast.Match, pattern: ast.Pattern, subject: Lowered, names: Names
+) -> bool | Dim:
+    """`(0, y)`: every part fits."""
+    if not isinstance(subject, tuple) or len(subject) != len(pattern.parts):
+        text = f"a tuple of {len(pattern.parts)} is matched here, and this is {describe(subject)}"
+        cx.fail("E0302", text, pattern.span)
+    return _all(cx, node, list(zip(pattern.parts, subject, strict=True)), names)
+
+
+def _all(
+    cx: Context, node: ast.Match, parts: list[tuple[ast.Pattern, Lowered]], names: Names
+) -> bool | Dim:
+    total: bool | Dim = True
+    for pattern, subject in parts:
+        found = _test(cx, node, pattern, subject, names)
         if found is False:
             return False
         if found is not True:
@@ -147,7 +168,7 @@ def _fits_all(pattern: ast.Pattern) -> bool:
             return True
         case "or":
             return any(map(_fits_all, pattern.parts)) or _both_truths(list(pattern.parts))
-        case "struct" | "field":
+        case "struct" | "field" | "tuple":
             return all(map(_fits_all, pattern.parts))
     return False
 

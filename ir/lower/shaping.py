@@ -15,7 +15,7 @@ from tlc.ir.lower.calls import Argument, model_of_numbers, shape_of
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.expressions import as_tensor
-from tlc.ir.lower.values import Lowered, Pieces, Text, is_number, whole
+from tlc.ir.lower.values import Lowered, Pieces, Range, Text, is_number, whole
 from tlc.ir.types import FLOATS, show_shape
 
 MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
@@ -35,6 +35,8 @@ def _rank(cx: Context, node: ast.Call, x: Argument) -> int:
 def _len(cx: Context, node: ast.Call, x: Argument) -> Lowered:
     if isinstance(x.value, list | tuple | str):
         return len(x.value)
+    if isinstance(x.value, Range):
+        return whole(Dim.of(x.value.high) - Dim.of(x.value.low))
     if isinstance(x.value, Text):
         return asked(cx, x.value, "len", "", node.span)
     value = need_tensor(cx, x)
@@ -82,7 +84,7 @@ def _to_join(
         if arg.name is not None:
             cx.fail("E0203", f"no parameter `{arg.name}` here", arg.span)
         several = isinstance(arg.value, list | tuple) and any(
-            isinstance(item, Value | list) for item in arg.value
+            isinstance(item, Value | list | Range) for item in arg.value
         )
         items += [Argument(item, arg.span) for item in arg.value] if several else [arg]
     if not items or len(dims) > 1:

@@ -365,8 +365,8 @@ def _items(cx: Context, node: ast.Expr) -> list[Lowered] | range | Range:
     match value:
         case Range():
             return value
-        case list():
-            items = value
+        case list() | str():
+            items = list(value)
         case Value():
             cx.unsupported("a loop over a tensor", node.span)
         case _:

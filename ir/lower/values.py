@@ -225,6 +225,10 @@ def show(value: Lowered) -> str | None:
             return repr(value)
         case Dim():
             return str(int(value)) if value.is_static else None
+        case Range(low=low, high=high):
+            ends = Dim.of(low), Dim.of(high)
+            static = ends[0].is_static and ends[1].is_static
+            return str(list(range(int(ends[0]), int(ends[1])))) if static else None
         case list() | tuple():
             parts = [show(v) for v in value]
             if any(p is None for p in parts):
@@ -236,7 +240,7 @@ def show(value: Lowered) -> str | None:
             if None in texts.values():
                 return None
             inner = ", ".join(f"{name}: {text}" for name, text in texts.items())
-            return f"{decl.name} {{ {inner} }}"
+            return f"{decl.name} {{ {inner} }}" if inner else f"{decl.name} {{}}"
     return None
 
 

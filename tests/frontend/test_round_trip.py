@@ -162,6 +162,8 @@ def patterns(depth: int) -> Strategy:
         part = patterns(depth - 1).map(lambda pattern: (pattern,))
         fields = several(node(ast.Pattern, st.just("field"), st.none(), plain_names, part))
         single |= node(ast.Pattern, st.just("struct"), st.none(), plain_names, fields)
+        parts = several(patterns(depth - 1), 2)
+        single |= node(ast.Pattern, st.just("tuple"), st.none(), st.just(""), parts)
     return single | node(ast.Pattern, st.just("or"), st.none(), st.just(""), several(single, 2))
 
 

@@ -90,7 +90,7 @@ EXPRESSIONS: list[tuple[str, str, str, str]] = [
     ("rms_norm(x, zeros([2]))", "E0301", "rms_norm(x, zeros([2]))", "the weights have shape"),
     ("layer_norm(x, [4])", "E0301", "layer_norm(x, [4])", "the weights have shape [4], and"),
     ("concat(x, v, 0)", "E0301", "concat(x, v, 0)", "f16[2, 3] and f16[3] do not join"),
-    ("concat(x, x as float32)", "E0301", "concat(x, x as float32)", "f16[2, 3] and f32[2, 3] do"),
+    ("concat(x, x as int)", "E0301", "concat(x, x as int)", "f16[2, 3] and i32[2, 3] do not join"),
     ("reshape(x, [4])", "E0301", "reshape(x, [4])", "[2, 3] has 6 elements and [4] has 4"),
     ("reshape(x, [4, -1])", "E0301", "reshape(x, [4, -1])", "6 elements do not divide into rows"),
     ("reshape(x, [0, -1])", "E0301", "reshape(x, [0, -1])", "6 elements do not divide into rows"),

@@ -1,0 +1,69 @@
+"""Arrays of the build indexed by a number that only run time knows: branches choose the element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import control, expressions, indexing
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, describe, whole
+
+
+def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
+    """An index into so many elements, counted from the front; run time checks what it decides.
+
+    The counter of a loop that the build can follow is refused: each pass then has its own element.
+    """
+    if isinstance(found, Value) and found.tensor.dtype == "i32" and found.tensor.numel == Dim.of(1):
+        found = expressions.on_host(cx, found, span)
+    at = whole(found)
+    if at is None:
+        cx.fail("E0303", f"an index is a whole number, and this is {describe(found)}", span)
+    text = f"index {at} is out of range for {length} elements"
+    if isinstance(at, Dim):
+        if any(_followed(cx, symbol) for symbol in at.symbols()):
+            cx.fail("E0304", "this index must be known at build", span)
+        indexing.within(cx, at, Dim.of(1), Dim.of(length), span, text)
+        return at
+    if not -length <= at < length:
+        cx.fail("E0303", text, span)
+    return at % length
+
+
+def _followed(cx: Context, symbol: str) -> bool:
+    return symbol in cx.ranges and all(end.is_static for end in cx.ranges[symbol])
+
+
+def item(cx: Context, items: Sequence[Lowered], at: int | Dim, span: Span) -> Lowered:
+    """The element at an index: half of the others are ruled out by each branch."""
+    if isinstance(at, int):
+        return items[at]
+
+    def among(low: int, high: int) -> Lowered:
+        if high - low == 1:
+            return items[low]
+        middle = (low + high) // 2
+        halves = (lambda: among(low, middle), lambda: among(middle, high))
+        return control.choose(cx, at.compare("<", middle), halves, ((), ()), span)
+
+    return among(0, len(items))
+
+
+def with_item(
+    cx: Context, items: Sequence[Lowered], at: int | Dim, value: Lowered, span: Span
+) -> list[Lowered]:
+    """The array with one element replaced."""
+    if isinstance(at, int):
+        return [*items[:at], value, *items[at + 1 :]]
+
+    def chosen(number: int, old: Lowered) -> Lowered:
+        branches = (lambda: value, lambda: old)
+        return control.choose(cx, at.compare("==", number), branches, ((), ()), span)
+
+    return [chosen(number, old) for number, old in enumerate(items)]
+
+
+__all__ = ["item", "place", "with_item"]
