@@ -43,15 +43,16 @@ def shape(type: TensorType) -> list[Any]:
 
 def describe(op: Op) -> str:
     """What a kernel computes, in a few words: `matmul + add + relu`."""
-    names: list[str] = []
-    for inner in op.regions[0].ops:
-        name = _NAMES.get(inner.name, inner.name.removeprefix("reduce_"))
-        if name:
-            names.append(name)
+    names = [name for inner in op.regions[0].ops if (name := word(inner.name))]
     if not names:
         return "fill" if not op.operands else "copy"
     shown = names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"]
     return " + ".join(shown)
+
+
+def word(name: str) -> str:
+    """What people call an operation; empty for one that computes nothing."""
+    return _NAMES.get(name, name.removeprefix("reduce_"))
 
 
 def place(op: Op) -> str:

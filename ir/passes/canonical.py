@@ -180,6 +180,8 @@ def _fold(builder: Builder, op: Op) -> Value | None:
     with np.errstate(all="ignore"):
         found = op.defn.eval(np, *stored, **op.attrs)
         exact = float(np.asarray(found).astype(NUMPY_DTYPES[op.result.tensor.dtype]))
+    if not np.isfinite(exact) and np.isfinite(stored).all():
+        return None  # where a NaN or infinity is made has to be found: --check-finite, --range
     scalar = builder.constant(exact, TensorType(op.result.tensor.dtype, ()))
     return builder.broadcast(scalar, op.result.tensor.shape)
 
