@@ -43,6 +43,8 @@ def check_floats(entry: TensorEntry) -> None:
         raise RunError("E0603", f"tensor {entry.name!r} has {len(entry.shape)} axes")
     if entry.encoding in PLAIN_FLOATS or entry.encoding in FLOAT8 or entry.encoding in BLOCK_FLOATS:
         return
+    if entry.recipe is not None:
+        return
     stored = entry.encoding.upper()
     rest = "the rest of the file still loads"
     if entry.encoding in INTEGERS:
@@ -68,8 +70,11 @@ def floats(
 
     check_floats(entry)
     target = np.dtype({"f16": np.float16, "f32": np.float32}[dtype])
-    block, width, decode = _decoder(entry.encoding)
-    count = entry.nbytes // width * block
+    encoding = entry.encoding
+    if entry.recipe is not None:
+        encoding, view = _computed(entry)
+    block, width, decode = _decoder(encoding)
+    count = len(view) // width * block
     out: NDArray[Any] = np.empty(count, target)
     first, value, lost = 0, 0.0, 0
     step = _CHUNK // block
@@ -94,6 +99,17 @@ def _any_infinite(np: Any, piece: NDArray[Any]) -> bool:
     """Whether an infinity or NaN is among the numbers: their bits, which are compared faster."""
     bits, sign, infinity = _BITS[piece.itemsize]
     return bool((piece.view(bits) & np.dtype(bits).type(sign - 1)).max(initial=0) >= infinity)
+
+
+def _computed(entry: TensorEntry) -> tuple[str, memoryview]:
+    """The numbers of a compressed tensor, as if they were stored: their encoding and bytes."""
+    assert entry.recipe is not None
+    try:
+        found = entry.recipe()
+    except ValueError as problem:
+        raise RunError("E0601", f"tensor {entry.name!r} is damaged: {problem}") from None
+    encoding = {stored: name for name, stored in PLAIN_FLOATS.items()}[found.dtype.str]
+    return encoding, memoryview(found.reshape(-1).view("u1").data)
 
 
 def _decoder(encoding: str) -> tuple[int, int, Callable[[memoryview], NDArray[Any]]]:

@@ -80,6 +80,11 @@ CODES: dict[str, tuple[str, str]] = {
         "The file cannot be written, or the model cannot be stored in that format. The old file,"
         " if there is one, is untouched.",
     ),
+    "E0610": (
+        "CoreML operation not supported",
+        "The model uses an operation, or a form of one, that tlc does not compile; the message"
+        " names it as Core ML does. `docs/coreml.md` lists the operations that it does.",
+    ),
     "E0701": (
         "no compiler for the cpu device",
         "The cpu device compiles the kernels once, with clang 15 or newer or with the Python"

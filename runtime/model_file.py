@@ -1,8 +1,9 @@
 """Turns a model file, whatever its format, into named tensors whose bytes are views of the file.
 
 Opening reads the table of tensors and nothing else. A format is told from the file's first bytes;
-each has its own reader (`safetensors_file.py`, `gguf_file.py`), and `shards.py` joins models that
-lie in several files. The files are mapped, so they must not be cut short while they are open.
+each has its own reader (`safetensors_file.py`, `gguf_file.py`, `coreml/`), and `shards.py` joins
+models that lie in several files. The files are mapped, so they must not be cut short while they are
+open.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Protocol
+
+    class Recipe(Protocol):
+        """How the numbers of a compressed tensor are computed: called, it gives them in NumPy."""
+
+        def __call__(self) -> Any: ...
+        def bytes(self) -> bytes: ...
+
 
 LARGEST_COUNT = 2**60  # elements in a tensor: at 8 bytes each their bytes still count in 63 bits
-
-_COREML = (".mlmodel", ".mlpackage", ".mlmodelc")
 
 # first bytes -> what a file is that is no model file
 _OTHER_FILES = {
@@ -55,10 +62,11 @@ class TensorEntry:
     `shape` is in NumPy order (the last axis varies fastest); `encoding` is the lower-case name
     that the format gives the element or block type: `f16`, `bf16`, `q4_0`, `i64`, `f8_e4m3`, ...
     or `type_N` for a ggml type that is not known, whose `nbytes` is 0. `offset` counts from the
-    start of the file, which is number `part` of the model's files.
+    start of the file, which is number `part` of the model's files. A tensor that is compressed in
+    several pieces has no place of its own but a `recipe`, and `nbytes` counts the pieces.
     """
 
-    __slots__ = ("encoding", "name", "nbytes", "offset", "part", "shape")
+    __slots__ = ("encoding", "name", "nbytes", "offset", "part", "recipe", "shape")
 
     def __init__(
         self,
@@ -68,6 +76,7 @@ class TensorEntry:
         offset: int,
         nbytes: int,
         part: int = 0,
+        recipe: Recipe | None = None,
     ) -> None:
         self.name = name
         self.shape = shape
@@ -75,6 +84,7 @@ class TensorEntry:
         self.offset = offset
         self.nbytes = nbytes
         self.part = part
+        self.recipe = recipe
 
     def __repr__(self) -> str:
         return f"TensorEntry({self.name!r}, {self.shape}, {self.encoding}, at {self.offset})"
@@ -109,7 +119,7 @@ class Part:
 
 
 class ModelFile:
-    """An open model; `format` is "SafeTensors" or "GGUF".
+    """An open model; `format` is "SafeTensors", "GGUF" or "CoreML".
 
     `parts` are the files it was read from, more than one when it is sharded.
     """
@@ -158,8 +168,13 @@ class ModelFile:
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
 
     def view(self, name: str) -> memoryview:
-        """The stored bytes of a tensor, read-only, without a copy. Raises RunError E0602."""
+        """The stored bytes of a tensor, read-only, without a copy. Raises RunError E0602.
+
+        Those of a compressed tensor are its pieces, one behind the other.
+        """
         entry = tensor(self, name)
+        if entry.recipe is not None:
+            return memoryview(entry.recipe.bytes())
         mapping = self.parts[entry.part].mapping
         return memoryview(mapping)[entry.offset : entry.offset + entry.nbytes]
 
@@ -182,8 +197,10 @@ def open_model(path: str) -> ModelFile:
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path.rstrip("/"))[1].lower()
-    if suffix in _COREML and os.path.exists(path):
-        raise RunError("E0601", f"{path}: CoreML models are not supported yet by this version")
+    if suffix in (".mlmodel", ".mlpackage", ".mlmodelc"):
+        from tlc.runtime.coreml import open_coreml
+
+        return open_coreml(path)
     if path.lower().endswith(".index.json"):
         from tlc.runtime import shards
 

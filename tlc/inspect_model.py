@@ -29,7 +29,7 @@ def device_bytes(entry: TensorEntry) -> int:
     if entry.encoding in PACKED:
         return entry.nbytes
     floats = entry.encoding in {*PLAIN_FLOATS, *FLOAT8, *BLOCK_FLOATS}
-    return 2 * element_count(entry.shape) if floats else 0
+    return 2 * element_count(entry.shape) if floats or entry.recipe is not None else 0
 
 
 def _record(model: ModelFile) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tlc.ir.lower import (
     neural,
     older,
     output,
+    predict,
     random,
     shaping,
     strings,

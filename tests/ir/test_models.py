@@ -201,7 +201,13 @@ def test_a_size_from_metadata_shapes_the_program() -> None:
         ),
         ('get_tensor(1, "a")', "E0302", "1", "a model is needed, and this is int", ""),
         ("model.get_tensor(1)", "E0304", "1", "a tensor's name is a string known at build", ""),
-        ("model.predict(zeros([1]))", "E0401", "predict", "`predict` is not supported yet", ""),
+        (
+            "model.predict(zeros([1]))",
+            "E0302",
+            "model",
+            "`predict` runs CoreML models, and m.gguf is GGUF",
+            "with the tensors that it holds",
+        ),
         ("print(model)", "E0302", "model", "Model cannot be printed", ""),
     ],
 )

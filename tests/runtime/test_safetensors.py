@@ -403,7 +403,6 @@ def test_a_header_over_100_megabytes_is_refused_without_reading_it(tmp_path):
         ("a.pt", b"PK\x03\x04" + bytes(30), "a ZIP archive, perhaps saved by torch.save"),
         ("a.pt", b"\x80\x02}q\x00.", "a Python pickle"),
         ("a.metallib", b"MTLB" + bytes(100), "a Metal library"),
-        ("a.mlmodel", b"\x08\x04", "CoreML models are not supported yet by this version"),
         ("a.safetensors.index.json", b"{}", "needs a `weight_map`"),
         ("nul\0.gguf", None, "it cannot be read"),
     ],
@@ -414,13 +413,6 @@ def test_other_files_are_named_for_what_they_are(tmp_path, name, content, reason
     with pytest.raises(RunError, match=reason) as caught:
         open_model(os.path.join(tmp_path, name))
     assert caught.value.code == "E0601"
-
-
-@pytest.mark.parametrize("name", ["a.mlpackage", "a.mlmodelc"])
-def test_coreml_folders_are_not_supported_yet(tmp_path, name):
-    (tmp_path / name).mkdir()
-    with pytest.raises(RunError, match=r"E0601.*CoreML models are not supported yet"):
-        open_model(tmp_path / name)
 
 
 def test_a_folder_and_a_pipe_are_no_model_files(tmp_path):

@@ -1,0 +1,11 @@
+"""Core ML models to operations of the IR: a table of MIL operations, and one of older layers."""
+
+import tlc.ir.coreml.elementwise
+import tlc.ir.coreml.indexing
+import tlc.ir.coreml.neural
+import tlc.ir.coreml.reductions
+import tlc.ir.coreml.shaping  # noqa: F401  (they fill the table)
+from tlc.ir.coreml.mil import MIL, Maker, Refusal
+from tlc.ir.coreml.program import bind, lower_program
+
+__all__ = ["MIL", "Maker", "Refusal", "bind", "lower_program"]

@@ -1,0 +1,116 @@
+"""`model.predict(x)`: what a CoreML model computes, lowered where it is called like a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.frontend.suggest import did_you_mean
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions, indexing
+from tlc.ir.lower.builtins import SPECIAL, arguments
+from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Lowered, Model, describe
+from tlc.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from tlc.ir.coreml import Maker
+
+
+def _predict(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
+    """The outputs of a model: a tensor, or a tuple of them in the model's order."""
+    from tlc.ir.coreml import Refusal
+
+    args = arguments(cx, node, first)
+    if not args:
+        cx.fail("E0203", "`predict` needs a model", node.span)
+    model = args[0].value
+    if not isinstance(model, Model):
+        cx.fail("E0302", f"a model is needed, and this is {describe(model)}", args[0].span)
+    if model.header.format != "CoreML":
+        cx.fail(
+            "E0302",
+            f"`predict` runs CoreML models, and {model.path} is {model.header.format}",
+            args[0].span,
+            hint="write what the model computes with the tensors that it holds",
+        )
+    cx.builder.span = node.span
+    try:
+        results = _run(cx, model, args[1:], node.span)
+    except Refusal as problem:
+        cx.fail(problem.code, f"{model.path}: {problem}", node.span, hint=problem.hint)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+SPECIAL["predict"] = _predict
+
+
+def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> list[Value]:
+    from tlc.ir.coreml import Maker, bind, lower_program
+
+    maker = Maker(cx.builder, wide=model.dtype == "f32")
+    header: Any = model.header
+
+    def tensor(name: str, dtype: str, shape: tuple[int, ...]) -> Value:
+        type = TensorType(dtype, tuple(map(Dim.of, shape)))
+        encoding = header.tensors[name].encoding
+        return cx.builder.emit(
+            "weight", model=model.index, tensor=name, encoding=encoding, stored=dtype, type=type
+        )
+
+    inputs = dict(header.program.inputs)
+    placed = _placed(cx, list(inputs), args, span)
+    bound = {name: bind(maker, name, _tensor(cx, arg, inputs[name].dtype), inputs[name])
+             for name, arg in placed.items()}  # fmt: skip
+    _limits(maker, header.description.inputs, bound)
+    found = lower_program(maker, header.program, bound, tensor)
+    return [maker.tensor(value) for value in found.values()]
+
+
+def _placed(
+    cx: Context, names: list[str], args: Sequence[Argument], span: Span
+) -> dict[str, Argument]:
+    """Arguments by the model's names of its inputs."""
+    if len(args) > len(names):
+        text = f"the model takes {len(names)} inputs, and {len(args)} are given"
+        cx.fail("E0203", text, args[len(names)].span)
+    placed: dict[str, Argument] = {}
+    positional = iter(names)
+    for arg in args:
+        name = arg.name or next(positional)
+        if name not in names:
+            hint = did_you_mean(name, names) or f"its inputs are {', '.join(names)}"
+            cx.fail("E0203", f"the model has no input `{name}`", arg.span, hint=hint)
+        if name in placed:
+            cx.fail("E0203", f"`{name}` is given twice", arg.span)
+        placed[name] = arg
+    missing = [name for name in names if name not in placed]
+    if missing:
+        cx.fail("E0203", f"the model needs its input `{missing[0]}`", span)
+    return placed
+
+
+def _tensor(cx: Context, arg: Argument, dtype: str) -> Value:
+    """An argument as a tensor; a list of whole numbers where the model wants them."""
+    if dtype[0] in "iu":
+        return indexing.index_tensor(cx, arg.value, arg.span) or expressions.need_tensor(
+            cx, arg.value, arg.span
+        )
+    return expressions.need_tensor(cx, arg.value, arg.span)
+
+
+def _limits(maker: Maker, features: Sequence[Any], bound: dict[str, Value]) -> None:
+    """Demand that open dimensions lie in the ranges that the model names."""
+    for feature in features:
+        if feature.name not in bound or not feature.ranges:
+            continue
+        shape = bound[feature.name].tensor.shape
+        for size, (low, high) in zip(shape, feature.ranges, strict=False):
+            text = f"`{feature.name}` has from {low} to {high or 'any'} elements along an axis"
+            maker.b.check_at_most(Dim.of(low), size, text)
+            if high is not None:
+                maker.b.check_at_most(size, Dim.of(high), text)

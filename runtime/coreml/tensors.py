@@ -1,0 +1,133 @@
+"""The tensors of a Core ML model: constants in files of weights, plain or compressed, by name.
+
+An ML program names a constant by the operation that gives it: `const`, or one of the operations
+`constexpr_...` that say how a compressed one is computed. Those become tensors of the model file
+here, so that the program itself holds nothing but references to them.
+"""
+
+from __future__ import annotations
+
+from tlc.runtime.coreml import recipes
+from tlc.runtime.coreml.blob import Blob, locate
+from tlc.runtime.coreml.records import Literal, Operation, Ref, Stored
+from tlc.runtime.mapped_file import map_file
+from tlc.runtime.model_file import Part, TensorEntry, element_count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Callable
+    from typing import Any
+
+_ROOT = "@model_path/"
+
+
+class _Description(Part):
+    """The file that describes a model, and may hold weights in its midst."""
+
+    __slots__ = ("_weights",)
+
+    def __init__(self, path: str, mapping: mmap.mmap, weights: list[tuple[int, int]]) -> None:
+        super().__init__(path, mapping, 0)
+        self._weights = sorted(weights)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of all but the weights, and of the file's size."""
+        if not self._fingerprint:
+            import hashlib
+
+            digest, data, at = hashlib.sha256(), memoryview(self.mapping), 0
+            for offset, nbytes in self._weights:
+                digest.update(data[at:offset])
+                at = max(at, offset + nbytes)
+            digest.update(data[at:])
+            digest.update(len(data).to_bytes(8, "little"))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+class Tensors:
+    """The files of a model that hold weights, and the table of its tensors under construction."""
+
+    __slots__ = ("_files", "_names", "_root", "entries", "maps")
+
+    def __init__(self, path: str, spec: mmap.mmap, root: Callable[[str], str]) -> None:
+        """File 0 is the model itself; `root` gives the place of another by the name in it."""
+        self._files, self.maps, self._names, self._root = [path], [spec], {"": 0}, root
+        self.entries: dict[str, TensorEntry] = {}
+
+    def parts(self) -> list[Part]:
+        """The files, as those of an open model. The first is known by all but its weights."""
+        own = [e for e in self.entries.values() if e.part == 0 and e.recipe is None]
+        first = _Description(self._files[0], self.maps[0], [(e.offset, e.nbytes) for e in own])
+        others = zip(self._files[1:], self.maps[1:], strict=True)
+        return [first, *(Part(path, mapping, 0) for path, mapping in others)]
+
+    def stored(self, file: str, at: int, dtype: str, shape: tuple[int, ...]) -> Blob:
+        """The blob at an offset of a file of weights. Raises ValueError, and RunError E0601."""
+        name = file.removeprefix(_ROOT)
+        if name not in self._names:
+            if not file.startswith(_ROOT):
+                raise ValueError(f"its weights are in {file[:80]!r}, which is no part of it")
+            path = self._root(name)
+            self.maps.append(map_file(path, "E0601"))
+            self._files.append(path)
+            self._names[name] = len(self.maps) - 1
+        index = self._names[name]
+        return locate(self.maps[index], index, at, dtype, shape, element_count(shape))
+
+    def data(self, blob: Blob) -> memoryview:
+        """The stored bytes."""
+        return memoryview(self.maps[blob.file])[blob.offset : blob.offset + blob.nbytes]
+
+    def add(self, name: str, blob: Blob) -> Stored:
+        """A tensor that lies in a file as it is."""
+        entry = TensorEntry(name, blob.shape, blob.dtype, blob.offset, blob.nbytes, blob.file)
+        self.entries[name] = entry
+        return Stored(name, blob.dtype, blob.shape)
+
+    def folded(self, operations: list[Operation]) -> list[Operation]:
+        """The operations with their constants as literals and references to stored tensors."""
+        parts: dict[str, Any] = {}
+        out: list[Operation] = []
+        for op in operations:
+            name, type = op.outputs[0] if op.outputs else ("", None)
+            value: Any = None
+            if op.kind == "const" and "val" in op.inputs and len(op.inputs["val"]) == 1:
+                (value,) = op.inputs["val"]
+            elif op.kind in recipes.KINDS and type is not None:
+                taken = {k: self._constant(v, parts) for k, v in op.inputs.items() if len(v) == 1}
+                value = recipes.Recipe(self, op.kind, taken, type)
+            if value is None:
+                for key, held in op.inputs.items():
+                    if any(isinstance(v, Blob) for v in held):
+                        held = tuple(self._named(f"{name}.{key}", v) for v in held)
+                        op.inputs = {**op.inputs, key: held}
+                out.append(op)
+                continue
+            parts[name] = value
+            out.append(
+                Operation("const", op.name, {"val": (self._named(name, value),)}, op.outputs)
+            )
+        return out
+
+    def _constant(self, operand: tuple[Any, ...], parts: dict[str, Any]) -> Any:
+        (value,) = operand
+        if isinstance(value, Ref):
+            if value.name not in parts:
+                raise ValueError(f"a compressed weight rests on `{value.name[:80]}`, no constant")
+            return parts[value.name]
+        return value
+
+    def _named(self, name: str, value: Any) -> Any:
+        """A constant under its name: floats stay in their file, whole numbers are read."""
+        if isinstance(value, recipes.Recipe):
+            entry = TensorEntry(name, value.shape, value.encoding, 0, value.nbytes, recipe=value)
+            self.entries[name] = entry
+            return Stored(name, value.dtype, value.shape)
+        if isinstance(value, Blob):
+            if value.dtype in ("f16", "f32", "bf16"):
+                return self.add(name, value)
+            return Literal(value.dtype, value.shape, self.data(value))
+        return value
