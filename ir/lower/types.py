@@ -18,6 +18,7 @@ from tlc.ir.lower.values import (
     Flag,
     Lowered,
     Model,
+    ModelPath,
     Pieces,
     Struct,
     Text,
@@ -36,7 +37,7 @@ _HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
     "string": lambda v: isinstance(v, str | Text),
     "String": lambda v: isinstance(v, str | Text),
     "str": lambda v: isinstance(v, str | Text),
-    "Model": lambda v: isinstance(v, Model),
+    "Model": lambda v: isinstance(v, Model | ModelPath),
 }
 # arrays known at build; the types of their elements
 _VECTORS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
