@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlc.frontend import ast
 from tlc.frontend.brackets import DEEPEST, too_deep
-from tlc.frontend.diagnostics import Diagnostic
+from tlc.frontend.diagnostics import Diagnostic, Label
 from tlc.frontend.expression_actions import is_written
 
 
@@ -29,12 +29,26 @@ def check(program: ast.Program) -> list[Diagnostic]:
                 pass
             case ast.Assign(target=target):
                 problems += _target(target)
+            case ast.Fn(params=named) | ast.Struct(fields=named):
+                problems += _twice(named)
             case ast.IfExpr(orelse=ast.BlockExpr() as orelse) if not is_written(orelse):
                 message = "this `if` has no value when the condition is false"
                 hint = "add an `else`"
                 problems.append(Diagnostic("E0101", message, node.span, hint=hint))
         inner = depth if isinstance(node, ast.Block | ast.BlockExpr | ast.Arg) else depth + 1
         waiting += [(child, depth if child is left else inner) for child in node.children()]
+    return problems
+
+
+def _twice(params: tuple[ast.Param, ...]) -> list[Diagnostic]:
+    """Parameters or fields that have the name of one before them."""
+    first: dict[str, ast.Param] = {}
+    problems = []
+    for param in params:
+        if first.setdefault(param.name, param) is not param:
+            others = (Label(first[param.name].span, "the first one is here"),)
+            text = f"`{param.name}` is defined twice"
+            problems.append(Diagnostic("E0202", text, param.span, others=others))
     return problems
 
 

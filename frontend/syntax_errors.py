@@ -130,6 +130,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"a tuple is taken apart with `let ({before.text}, …) = …`"
     if found.kind == "," and start.kind == "return":
         return "several values are returned as a tuple: `return (a, b)`"
+    if found.kind == "STRING" and before.kind == "NAME" and before.text in ("f", "r", "b"):
+        return 'a text with values in it is written `print("x is {}", x)`'
     if found.kind in OPERANDS and not found.first and before.kind == "NAME":
         if ":" in expected and not expected & OPERATORS:
             return f"a type stands after a colon: `{before.text}: {found.text}`"

@@ -57,7 +57,9 @@ def hint_device(cx: Context, device: Argument | None) -> None:
     if device is None:
         return
     if device.value not in DEVICES:
-        cx.fail("E0203", f"a device is one of {', '.join(DEVICES)}", device.span)
+        hint = "a shape is a list: `[2, 3]`" if is_number(device.value) else ""
+        text = f"a device is one of {', '.join(DEVICES)}, and this is {describe(device.value)}"
+        cx.fail("E0203", text, device.span, hint=hint)
     if device.value != "auto" and not cx.skipping:
         cx.program.hints.setdefault(device.value, device.span)
 

@@ -63,11 +63,17 @@ def call(cx: Context, node: ast.Call) -> Lowered:
         return SPECIAL[name](cx, node, first)
     if name in BUILTINS:
         return builtin(cx, BUILTINS[name], name, first + _arguments(cx, node), node.span)
+    if name in cx.program.missing:
+        raise CompileError([])
     if name in _LATER:
         cx.unsupported(f"`{name}`", at)
+    if name in cx.program.structs:
+        hint = f"a struct is made with its fields: `{name} {{ .. }}`"
+        cx.fail("E0302", f"`{name}` is a struct, and no function", at, hint=hint)
     known = cx.program.functions.keys() | SPECIAL.keys() | BUILTINS.keys()
     what = "method" if first else "function"
-    cx.fail("E0201", f"unknown {what} `{name}`", at, hint=did_you_mean(name, known))
+    hint = f"here that is {_ELSEWHERE[name]}" if name in _ELSEWHERE else did_you_mean(name, known)
+    cx.fail("E0201", f"unknown {what} `{name}`", at, hint=hint)
 
 
 # fmt: off
@@ -86,6 +92,28 @@ _LATER = frozenset((
 # fmt: on
 
 
+# what functions of NumPy and PyTorch are called here
+_ELSEWHERE = {
+    "view": "`reshape(x, shape)`",
+    "expand": "`broadcast_to(x, shape)`",
+    "mm": "`a @ b`",
+    "bmm": "`a @ b`",
+    "dot": "`a @ b`",
+    "concatenate": "`concat(a, b, dim)`",
+    "astype": "`x as float32`",
+    "size": "`x.shape`",
+    "numel": "the product of `x.shape`",
+    "item": "left out: a tensor of one element is a number",
+    "power": "`a ** b`",
+    "multiply": "`a * b`",
+    "tile": "`repeat(x, n, dim)`",
+    "t": "`x.T`",
+    "norm": "`sqrt(sum(x * x))`",
+    "eye": "`one_hot(range(n), n)`",
+    "format": '`print("{}", x)`',
+}
+
+
 def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
     return [Argument(expressions.expression(cx, a.value), a.span, a.name) for a in node.args]
 
@@ -99,6 +127,8 @@ def place(
     positional = iter(names)
     for arg in args:
         name = arg.name or next(positional, None)
+        if name not in names and _NUMPY.get(name or "") in names:
+            name = _NUMPY[name or ""]
         if name is None:
             cx.fail(
                 "E0203",
@@ -118,6 +148,10 @@ def place(
         listed = " and ".join(f"`{m}`" for m in missing)
         cx.fail("E0203", f"{what} needs {listed}", span)
     return placed
+
+
+# names of parameters in NumPy
+_NUMPY = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def _count(n: int) -> str:
@@ -331,7 +365,9 @@ def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
 
 
 def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
-    """A list of sizes; integral floats are sizes too."""
+    """A list of sizes, or the one size of a list; integral floats are sizes too."""
+    if whole(value) is not None:
+        value = [value]
     if not isinstance(value, list | tuple):
         cx.fail("E0303", f"a shape is a list of sizes, and this is {describe(value)}", span)
     sizes: list[Dim] = []

@@ -73,6 +73,7 @@ class Program:
     drops: dict[str, ast.Fn] = field(default_factory=dict)
     blocks: list[ast.Test | ast.Bench] = field(default_factory=list)
     followed: set[tuple[str, int]] = field(default_factory=set)  # loops that the build unrolls
+    missing: set[str] = field(default_factory=set)  # names of what is reported as unsupported
     symbols: int = 0
     steps: int = 0
     hints: dict[str, Span] = field(default_factory=dict)
@@ -149,6 +150,8 @@ class Context:
             return value
         if name in self.program.global_names and self.alone:
             raise NeedsGlobals(name)
+        if name in self.program.missing:
+            raise CompileError([])
         known = self.scope.visible() | self.program.functions.keys() | BUILTINS.keys()
         hint = did_you_mean(name, known)
         if name in self.program.global_names:

@@ -150,6 +150,7 @@ def _declarations(
     blocks: dict[str, ast.Test | ast.Bench] = {}
     top: list[ast.Stmt | ast.TensorDecl] = []
     names: set[str] = set()
+    missing: set[str] = set()
     declared = imports.collect(tree, import_file)
     problems = declared.problems
     main: ast.Main | None = None
@@ -157,6 +158,7 @@ def _declarations(
         if type(item) in _NOT_YET:
             text = f"{_NOT_YET[type(item)]} is not supported yet"
             problems.append(Diagnostic("E0401", text, item.span))
+            missing.update(_declared(item))
             continue
         match item:
             case ast.Fn(name=name):
@@ -191,6 +193,7 @@ def _declarations(
     program = Program(
         functions, top, names, open_model, structs=structs_, blocks=list(blocks.values())
     )
+    program.missing = missing
     for impl in impls:
         problems += structs.declare(program, impl)
     bodies: dict[str, list[ast.Fn]] = {name: [fn] for name, fn in functions.items()}
@@ -199,6 +202,18 @@ def _declarations(
     program.top_level = in_order(top, bodies)
     program.report(problems)
     return program
+
+
+def _declared(item: ast.Node) -> tuple[str, ...]:
+    """The names that a declaration of logic gives a meaning."""
+    match item:
+        case ast.Entity(name=name, members=members):
+            return (name, *members)
+        case (
+            ast.Relation(name=name) | ast.Embedding(name=name) | ast.Rule(head=ast.Atom(name=name))
+        ):
+            return (name,)
+    return ()
 
 
 # ---- main ----------------------------------------------------------------------------------------

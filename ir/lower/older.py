@@ -31,7 +31,6 @@ SPECIAL["cleanup"] = _cleanup
 
 @special("alloc new_tensor_buffer", "shape: any")
 def _alloc(cx: Context, node: ast.Call, shape: Argument) -> Value:
-    whole = [shape.value] if not isinstance(shape.value, list | tuple) else shape.value
-    dims = shape_of(cx, whole, shape.span)
+    dims = shape_of(cx, shape.value, shape.span)
     cx.builder.span = node.span
     return cx.builder.broadcast(cx.builder.constant(0.0, TensorType("f16", ())), dims)

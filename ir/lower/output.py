@@ -37,7 +37,8 @@ def formatted(
         texts = head.split("{}")
         holes = args[1:]
         if len(holes) != len(texts) - 1:
-            cx.fail("E0203", f"{len(texts) - 1} holes `{{}}` and {len(holes)} values", span)
+            text = f"{_many(len(texts) - 1, 'hole')} `{{}}` for {_many(len(holes), 'value')}"
+            cx.fail("E0203", text, args[0].span)
         for text, hole in zip(texts, [*holes, None], strict=True):
             parts.append(text)
             if hole is not None:
@@ -47,6 +48,10 @@ def formatted(
             parts += [" "] if at else []
             part(cx, arg.value, arg.span, parts, operands)
     return _merged(parts), operands
+
+
+def _many(count: int, what: str) -> str:
+    return f"one {what}" if count == 1 else f"{count or 'no'} {what}s"
 
 
 SPECIAL["print"] = SPECIAL["println"] = _print

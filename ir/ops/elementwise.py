@@ -48,7 +48,8 @@ def _mask(*types: Type) -> tuple[Type, ...]:
 def _logical(*types: Type) -> tuple[Type, ...]:
     for at, other in enumerate(types):
         if not isinstance(other, TensorType) or other.dtype != "bool":
-            raise TypeRuleError(f"a mask is needed, and this is {other}", "E0302", (at,))
+            hint = "a comparison such as `x > 0.0` makes a mask"
+            raise TypeRuleError(f"a mask is needed, and this is {other}", "E0302", (at,), hint)
     return (types[0],)
 
 

@@ -87,7 +87,7 @@ STATEMENTS: list[tuple[str, str, str, str]] = [
     ("assert()", "E0203", "assert()", "`assert` needs a condition"),
     ("assert_eq(1)", "E0203", "assert_eq(1)", "`assert_eq` needs two values"),
     ('assert_eq(1, "a")', "E0302", 'assert_eq(1, "a")', "no `==` of int and string"),
-    ('assert(true, "{}")', "E0203", 'assert(true, "{}")', "1 holes `{}` and 0 values"),
+    ('assert(true, "{}")', "E0203", '"{}"', "one hole `{}` for no values"),
     ('panic(code: "a")', "E0203", 'code: "a"', "`panic` has no named arguments"),
 ]  # fmt: skip
 

@@ -43,7 +43,7 @@ EXPRESSIONS: list[tuple[str, str, str, str]] = [
     ("concat(x, y: x)", "E0203", "y: x", "no parameter `y` here"),
     ("concat(1)", "E0203", "concat(1)", "tensors and at most one axis are needed"),
     ("transpose(x, 0)", "E0203", "transpose(x, 0)", "`transpose` exchanges two axes"),
-    ('print("{} {}", 1)', "E0203", 'print("{} {}", 1)', "2 holes `{}` and 1 values"),
+    ('print("{} {}", 1)', "E0203", '"{} {}"', "2 holes `{}` for one value"),
     ('print(1, end: "")', "E0203", 'end: ""', "`print` has no named arguments"),
     # types
     ("x + true", "E0302", "x + true", "no `+` of f16[2, 3] and bool"),
@@ -117,7 +117,8 @@ EXPRESSIONS: list[tuple[str, str, str, str]] = [
     ("x[tensor([0.5]), :]", "E0302", "tensor([0.5])", "an index tensor holds whole numbers"),
     ("[1, 2][5]", "E0303", "5", "index 5 is out of range for 2 elements"),
     ("[1, 2][0.5]", "E0303", "0.5", "an index is a whole number"),
-    ("zeros(4)", "E0303", "4", "a shape is a list of sizes, and this is int"),
+    ('zeros("4")', "E0303", '"4"', "a shape is a list of sizes, and this is string"),
+    ("zeros(2, 3)", "E0203", "3", "a device is one of gpu, cpu, ane, auto, and this is int"),
     ("zeros([2, 1.5])", "E0303", "[2, 1.5]", "a shape is a list of sizes, and this has float"),
     ("zeros([-1])", "E0303", "[-1]", "a shape is a list of sizes, and this has -1"),
     ("reshape(x, [-1, -1])", "E0303", "[-1, -1]", "only one size of a reshape can be -1"),

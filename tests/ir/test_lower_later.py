@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ir.programs import marked, only_error
+from tests.ir.programs import errors, marked, only_error
 
 # ---- what this version does not do yet -----------------------------------------------------------
 
@@ -56,3 +56,8 @@ def test_a_construct_that_is_not_there_yet_says_so(program: str, place: str, wha
     assert (found.code, marked(found)) == ("E0401", place)
     assert found.message.startswith(what)
     assert found.message.endswith("is not supported yet")
+
+
+def test_what_logic_declares_is_not_reported_as_unknown_as_well() -> None:
+    text = "entity alice, bob\nrelation Parent(x: entity, y: entity)\nParent(alice, bob)\n"
+    assert [d.code for d in errors(text)] == ["E0401", "E0401"]
