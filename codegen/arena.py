@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from tlc.codegen.notation import formula
-from tlc.frontend.diagnostics import error
 from tlc.ir.core import Block, Op, Value
-from tlc.ir.dims import Dim
+from tlc.ir.dims import Dim, product
+
+
+def is_late(nbytes: Dim) -> bool:
+    """Whether only the run computes a size."""
+    return any(symbol[0] == "$" for symbol in nbytes.symbols())
 
 
 class Arena:
@@ -25,13 +29,9 @@ class Arena:
     def take(self, value: Value) -> str:
         """A slot that is free now: one of the same size first, then the best static fit.
 
-        Raises CompileError E0401 when the size depends on what the entry computes as it runs.
+        What has a size that only the run computes shares slots that grow as they need.
         """
         nbytes = value.tensor.nbytes
-        if any(symbol[0] == "$" for symbol in nbytes.symbols()):
-            text = f"a tensor whose size is computed as the program runs ({value.type})"
-            span = value.owner.span if value.owner is not None else None
-            raise error("E0401", f"{text} is not supported yet", span)
         at = self._fit(nbytes)
         if at is None:
             self.sizes.append([nbytes])
@@ -41,10 +41,18 @@ class Arena:
             self.sizes[at].append(nbytes)
         return f"s{at}"
 
+    def hold(self, slot: str, nbytes: Dim) -> None:
+        """Let a slot be large enough for so many bytes too."""
+        sizes = self.sizes[int(slot[1:])]
+        if nbytes not in sizes:
+            sizes.append(nbytes)
+
     def _fit(self, nbytes: Dim) -> int | None:
         for at in self.free:
             if nbytes in self.sizes[at]:
                 return at
+        if is_late(nbytes):
+            return next((at for at in self.free if any(map(is_late, self.sizes[at]))), None)
         if not nbytes.is_static:
             return None
         fixed = [at for at in self.free if all(d.is_static for d in self.sizes[at])]
@@ -58,8 +66,8 @@ class Arena:
             self.free.append(at)
 
     def formulas(self) -> list[list[Any]]:
-        """The sizes as the manifest lists them."""
-        return [[formula(d) for d in sizes] for sizes in self.sizes]
+        """The sizes as the manifest lists them, those that are known when a call begins."""
+        return [[formula(d) for d in sizes if not is_late(d)] or [0] for sizes in self.sizes]
 
 
 def last_uses(block: Block) -> dict[int, list[Value]]:
@@ -108,3 +116,26 @@ def _in_step(op: Op, operand: Value) -> bool:
         inner.defn.elementwise and inner.result.tensor.shape == op.result.tensor.shape
         for inner in readers
     )
+
+
+def appended_in_place(region: Block, at: int) -> bool:
+    """Whether what a pass yields is what it was given and more behind it: a concatenation that
+    leaves the old elements where they are, so that reading them stays right."""
+    value = region.yielded[at]
+    writer = value.owner
+    if writer not in region.ops or region.yielded.count(value) > 1:
+        return False
+    return appends_to(writer) is region.args[at]
+
+
+def appends_to(op: Op) -> Value | None:
+    """The operand whose elements begin the result of a concatenation, as they lie in memory."""
+    if op.name != "fused" or op.attrs["family"] != "concat":
+        return None
+    (region,) = op.regions
+    concat = next(inner for inner in region.ops if inner.name == "concat")
+    outer = product(concat.result.tensor.shape[: concat.attrs["axis"]])
+    first = concat.operands[0]
+    if outer != Dim.of(1) or first not in region.args or concat.operands.count(first) > 1:
+        return None
+    return op.operands[region.args.index(first)]

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tlc.codegen.arena import Arena, last_uses, written_in_place
+from tlc.codegen.arena import (
+    Arena,
+    appended_in_place,
+    appends_to,
+    is_late,
+    last_uses,
+    written_in_place,
+)
 from tlc.codegen.kernels import Kernel, Variant, generate
 from tlc.codegen.notation import describe, formula, place, shape
 from tlc.codegen.profiles import Profile
@@ -106,9 +113,12 @@ class EntryPlan:
             case "reshape":
                 self.names[op.result] = self.names[op.operands[0]]
             case "fused":
-                target = self.targets.pop(op.result, None)
-                self.names[op.result] = target or self.arena.take(op.result)
-                self.steps.append(self.launch(op))
+                target = self.targets.pop(op.result, None) or self.arena.take(op.result)
+                self.names[op.result] = target
+                self.room(target, op.result.tensor)
+                old = appends_to(op)
+                in_place = old is not None and self.names[old] == target
+                self.steps.append(self.launch(_appending(op) if in_place else op))
             case "once":
                 self.kept_work(op)
             case "loop":
@@ -142,6 +152,13 @@ class EntryPlan:
                 a = op.attrs
                 self.steps.append(["save_model", a["model"], a["path"], a["dequantize"]])
 
+    def room(self, target: Memory, type: TensorType) -> None:
+        """See that memory can hold a tensor; what has a size that the run computes grows then."""
+        if is_late(type.nbytes):
+            self.steps.append(["room", target, formula(type.nbytes)])
+        elif isinstance(target, str) and target[0] == "s":
+            self.arena.hold(target, type.nbytes)
+
     def launch(self, op: Op) -> list[Any]:
         """A launch of a fused operation, whose operands and result have their memory."""
         source = f"{place(op)} {describe(op)}"
@@ -173,6 +190,7 @@ class EntryPlan:
             attrs = {"family": "elementwise", "encodings": (type.dtype,), "results": (type,)}
             op = Op(OPS["fused"], [Value(type)], attrs, regions=[region], span=like.span)
             op.results = [Value(type, op)]
+            self.room(target, type)
             self.steps.append(self._launch(op, [source, target], f"{place(like)} copy"))
 
     def region(self, block: Block, end: Callable[[], None]) -> list[list[Any]]:
@@ -202,10 +220,10 @@ class EntryPlan:
                 homes.append(home)
             else:
                 homes.append(self.arena.take(argument))
-                self.copy(home, homes[-1], argument.tensor, op)
+                self.copy(home, homes[-1], value.tensor, op)
             self.names[argument] = homes[-1]
         for at, value in enumerate(region.yielded):
-            if written_in_place(region, at):
+            if written_in_place(region, at) or appended_in_place(region, at):
                 self.targets[value] = homes[at]
         self.arena.homes += homes
         steps = self.region(region, lambda: self.write_back(op, homes))
@@ -279,3 +297,11 @@ class EntryPlan:
         name = self.names.get(value, "")
         if isinstance(name, str) and name[:1] == "s":
             self.arena.release(name)
+
+
+def _appending(op: Op) -> Op:
+    """A concatenation whose first operand is in its place already."""
+    attrs = {**op.attrs, "family": "append"}
+    made = Op(op.defn, op.operands, attrs, regions=op.regions, span=op.span)
+    made.results = op.results
+    return made

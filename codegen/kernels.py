@@ -33,6 +33,7 @@ FAMILIES: dict[str, Callable[[Draft], list[Variant]]] = {
     "column": column.variants,
     "gather": gather.variants,
     "concat": concat.variants,
+    "append": concat.appending,
     "matmul": matmul.variants,
     "sort": sort.variants,
     "scan": scan.variants,

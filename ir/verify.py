@@ -4,10 +4,12 @@ type rules still true, every operation where its stage allows it."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Module, Op, Value, symbols_of
+from tlc.ir.dims import Dim
 from tlc.ir.opdef import TENSORS, OpDef
 from tlc.ir.printer import print_module
 from tlc.ir.types import TensorType, Type
@@ -142,7 +144,10 @@ def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
         ends = _block(region, stage, _Place(around, False, place.values))
         steps = [i[2] if op.name == "loop" else i[1 + at] for i in ints]
         _need(symbols_of(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
-        _region(op, region)
+        if op.name == "loop":
+            _carried(op, region)
+        else:
+            _handed(region.yielded, op.results, {i[0]: i[1 + at] for i in ints}, op.name)
     return frozenset(i[3] if op.name == "loop" else i[0] for i in ints)
 
 
@@ -183,6 +188,29 @@ def _region(op: Op, region: Block) -> None:
         [v.type for v in region.yielded] == [v.type for v in op.results],
         f"the region of {op.name} does not yield its results",
     )
+
+
+def _carried(op: Op, region: Block) -> None:
+    """Check that what a loop carries has one type, but for sizes that are numbers it carries."""
+    ints = op.attrs["ints"]
+    _handed(op.operands, region.args, {i[0]: i[1] for i in ints}, "loop")
+    _handed(region.yielded, region.args, {i[0]: i[2] for i in ints}, "loop")
+    # a size behind the loop may be given as what the build knows it to be
+    behind = {i[0]: Dim.of(i[3]) for i in ints}
+    for result, argument in zip(op.results, region.args, strict=True):
+        pairs = zip(result.tensor.shape, argument.tensor.shape, strict=True)
+        same = all(a in (b, b.substitute(behind)) or b.symbols() & behind.keys() for a, b in pairs)
+        _need(same and result.tensor.dtype == argument.tensor.dtype, "a result of loop has a type")
+
+
+def _handed(
+    given: Sequence[Value], taken: Sequence[Value], ints: Mapping[str, Dim], name: str
+) -> None:
+    """Check that values have the types that they are taken with, whose symbols stand for `ints`."""
+    _need(len(given) == len(taken), f"{name} hands on {len(given)} values for {len(taken)}")
+    for a, b in zip(given, taken, strict=True):
+        wanted = b.tensor.with_shape(d.substitute(ints) for d in b.tensor.shape)
+        _need(a.type == wanted, f"{name} hands on {a.type} as {b.type}")
 
 
 def _list(types: tuple[Type, ...]) -> str:

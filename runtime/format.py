@@ -27,6 +27,7 @@ A step is a list that begins with its kind:
     if          condition, ints [[after, then, else]], steps, steps
     read        symbol, memory, dtype: one element
     check       left, right, text, place
+    room        memory (a slot), bytes: the least it must hold from here on; what it holds stays
     print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n]),
                 values [[memory, dtype, shape]]
     assert      condition, parts and values of the message as for print, place
@@ -204,6 +205,7 @@ _STEPS = {
         )
     ),
     "read": Pair((_text, _text, _memory, _dtype)),
+    "room": Pair((_text, _memory, _formula)),
     "check": Pair((_text, _formula, _formula, _text, _text)),
     "print": Pair((_text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
     "assert": Pair((_text, _formula, [_part], [Pair((_one_memory, _dtype, _SHAPE))], _text)),

@@ -75,10 +75,10 @@ class Program:
         for buffer, arg in zip(bound.inputs, args, strict=True):
             if buffer.nbytes and arg.nbytes:
                 device.write(buffer, memoryview(arg).cast("B"))
-        bound.run(Host(write, full))
+        found = bound.run(Host(write, full))
         return [
             (device.read(buffer, numel(shape, {}) * DTYPE_BYTES[dtype]), dtype, shape)
-            for buffer, dtype, shape in bound.results
+            for buffer, dtype, shape in found
         ]
 
     def constant(self, at: int, data: memoryview) -> Buffer:
@@ -236,7 +236,7 @@ class Entry:
 class Bound:
     """An entry with its memory, for one set of sizes."""
 
-    __slots__ = ("_entry", "_flags", "_steps", "inputs", "memory", "results", "sizes")
+    __slots__ = ("_entry", "_flags", "_steps", "inputs", "memory", "moved", "sizes")
 
     def __init__(self, entry: Entry, sizes: dict[str, int]) -> None:
         record, device = entry._record, entry.program.device
@@ -250,15 +250,8 @@ class Bound:
         self._flags = entry.flags()
         slots = [device.buffer(max(size(f, sizes) for f in s)) for s in record["slots"]]
         self.memory = {"p": self.inputs, "s": slots, "f": self._flags}
+        self.moved = 0  # how often a slot has got other memory, because it was too small
         self._steps = prepared(self, record["steps"])
-        self.results = [
-            (
-                entry.buffer(r["buffer"], self.memory, sizes),
-                r["dtype"],
-                tuple(size(f, sizes) for f in r["shape"]),
-            )
-            for r in record["results"]
-        ]
 
     @property
     def device(self) -> Device:
@@ -276,8 +269,18 @@ class Bound:
     def buffer(self, name: str | list[Any], sizes: dict[str, int]) -> Buffer:
         return self._entry.buffer(name, self.memory, sizes)
 
-    def run(self, host: Host) -> None:
-        """All steps in order; inputs are written before, results are read after.
+    def room(self, slot: str, nbytes: int) -> None:
+        """Let a slot hold so many bytes; one that is too small is doubled and keeps its content."""
+        slots, at = self.memory["s"], int(slot[1:])
+        old = slots[at]
+        if nbytes > old.nbytes:
+            slots[at] = self.device.buffer(max(nbytes, 2 * old.nbytes))
+            if old.nbytes:
+                self.device.write(slots[at], self.device.read(old, old.nbytes))
+            self.moved += 1
+
+    def run(self, host: Host) -> list[tuple[Buffer, str, tuple[int, ...]]]:
+        """All steps in order; inputs are written before. The results: memory, dtype and shape.
 
         Raises RunError E0505 when a kernel has raised a flag or a check does not hold.
         """
@@ -287,6 +290,10 @@ class Bound:
         for step in self._steps:
             step.run(self, sizes, host)
         self.check_flags()
+        return [
+            (self.buffer(r["buffer"], sizes), r["dtype"], tuple(size(f, sizes) for f in r["shape"]))
+            for r in self._entry.results
+        ]
 
     def check_flags(self) -> None:
         self._entry.check(self._flags)

@@ -34,7 +34,7 @@ def prepared(bound: Bound, steps: list[list[Any]]) -> list[Step]:
     made: list[Step] = []
     launches: list[list[Any]] = []
     for step in [*steps, None]:
-        if step is not None and step[0] == "launch":
+        if step is not None and step[0] in ("launch", "room"):
             launches.append(step)
             continue
         if launches:
@@ -54,12 +54,14 @@ def check(left: Any, right: Any, text: str, place: str, sizes: dict[str, int]) -
 
 
 class Launches:
-    """Launches in a row."""
+    """Launches in a row, after the slots that they write have grown to the sizes of this time."""
 
-    __slots__ = ("_batches", "_launches", "_symbols")
+    __slots__ = ("_batches", "_launches", "_memory", "_rooms", "_symbols")
 
-    def __init__(self, bound: Bound, launches: list[list[Any]]) -> None:
-        self._launches = launches
+    def __init__(self, bound: Bound, steps: list[list[Any]]) -> None:
+        self._launches = launches = [step for step in steps if step[0] == "launch"]
+        self._rooms = [(step[1], step[2]) for step in steps if step[0] == "room"]
+        self._memory = bound.moved
         # memory names are among what is looked through: none of them looks like a symbol
         formulas = [part for step in launches for part in (*step[1].values(), step[2])]
         self._symbols = sorted(symbols(formulas))
@@ -68,6 +70,11 @@ class Launches:
             self._batches[()] = bound.batch(launches, bound.sizes)
 
     def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        for slot, nbytes in self._rooms:
+            bound.room(slot, size(nbytes, sizes))
+        if self._memory != bound.moved:
+            self._batches.clear()
+            self._memory = bound.moved
         key = tuple(sizes[name] for name in self._symbols)
         batch = self._batches.get(key)
         if batch is None:
@@ -116,14 +123,14 @@ class If:
 class Read:
     """One element of a tensor brought to the host."""
 
-    __slots__ = ("_buffer", "_nbytes", "_symbol")
+    __slots__ = ("_memory", "_nbytes", "_symbol")
 
     def __init__(self, bound: Bound, step: list[Any]) -> None:
-        _, self._symbol, memory, dtype = step
-        self._buffer, self._nbytes = bound.buffer(memory, {}), DTYPE_BYTES[dtype]
+        _, self._symbol, self._memory, dtype = step
+        self._nbytes = DTYPE_BYTES[dtype]
 
     def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
-        data = bound.device.read(self._buffer, self._nbytes)
+        data = bound.device.read(bound.buffer(self._memory, sizes), self._nbytes)
         sizes[self._symbol] = int.from_bytes(data, "little", signed=self._nbytes > 1)
 
 

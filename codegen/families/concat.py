@@ -9,17 +9,30 @@ from tlc.codegen.iteration import ZERO, collapse, row_major
 
 def variants(draft: Draft) -> list[Variant]:
     """One kernel that copies every operand to its place in the result."""
+    return _copying(draft, 0)
+
+
+def appending(draft: Draft) -> list[Variant]:
+    """The same where the first operand begins the memory of the result already."""
+    return _copying(draft, 1)
+
+
+def _copying(draft: Draft, there: int) -> list[Variant]:
+    """A kernel that copies all operands but the first `there`."""
     region = draft.region
     op = region.only("concat")
     shape = op.result.tensor.shape
     axis, out = op.attrs["axis"] % len(shape), row_major(shape)
+    loop = lane_loop if draft.profile.name == "cpu" else element_loop
     loops, start = [], ZERO
     for number, operand in enumerate(op.operands):
         accesses = region.reads([operand])
         space = collapse(operand.tensor.shape, [*(a.strides for a in accesses), out])
         title = f"operand {number}"
         target = Target(title, operand, space, accesses, start * out[axis])
-        loops.append((lane_loop if draft.profile.name == "cpu" else element_loop)(draft, target))
+        if number >= there:
+            loops.append(loop(draft, target))
         start += operand.tensor.shape[axis]
-    groups = element_groups(draft, op.result.tensor.numel)
+    moved = sum((v.tensor.numel for v in op.operands[there:]), ZERO)
+    groups = element_groups(draft, moved)
     return [Variant(draft.kernel("elements", groups=groups, loops=loops), None)]

@@ -309,7 +309,7 @@ def _elementwise(
         cx.refuse(problem, span, operands, places)
     a, b = cx.builder.together(*operands[1:])
     parts = [cx.builder.broadcast(v, shape) for v in (operands[0], a, b)]
-    return cx.emit(op, *parts, span=span, places=places)
+    return expressions.narrowed(cx, cx.emit(op, *parts, span=span, places=places), operands[1:])
 
 
 def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:

@@ -208,10 +208,10 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     if sizes:
         # a division of floats is another one than that of sizes
         exact = op in ("/", "%") and (isinstance(left, float) or isinstance(right, float))
-        left, right = whole(left), whole(right)
-        if left is None or right is None or exact or op not in "+-*/%":
-            cx.fail("E0304", f"`{op}` of a size that only run time knows", node.span)
-        left, right = Dim.of(left), Dim.of(right)
+        whole_left, whole_right = whole(left), whole(right)
+        if whole_left is None or whole_right is None or exact or op not in "+-*/%":
+            return _tensor_binary(cx, op, left, right, node)
+        left, right = Dim.of(whole_left), Dim.of(whole_right)
     if op in "/%" and right == (Dim.of(0) if sizes else 0):
         cx.fail("E0305", "division by zero", node.span)
     both_int = isinstance(left, int) and isinstance(right, int)
@@ -263,13 +263,23 @@ def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: as
 def elementwise(
     cx: Context, op: str, values: list[Any], span: Span, places: tuple[Span, ...]
 ) -> Value:
-    """An elementwise operation with NumPy's broadcasting; the message names the operands."""
+    """An elementwise operation with NumPy's broadcasting; the message names the operands.
+
+    A float32 number beside float16 tensors that have axes makes them no float32 tensors.
+    """
     cx.builder.span = span
     try:
         together = cx.builder.together(*_as_numbers(cx, op, values))
     except TypeRuleError as problem:
         cx.refuse(problem, span, values, places)
-    return cx.emit(op, *together, span=span, places=places)
+    return narrowed(cx, cx.emit(op, *together, span=span, places=places), values)
+
+
+def narrowed(cx: Context, result: Value, operands: list[Value]) -> Value:
+    """A float32 result as float16 where only numbers among its operands are float32."""
+    shaped = {v.tensor.dtype for v in operands if v.tensor.rank}
+    narrow = shaped == {"f16"} and result.tensor.dtype == "f32"
+    return cx.builder.cast(result, "f16") if narrow else result
 
 
 def _as_numbers(cx: Context, op: str, values: list[Value]) -> list[Value]:
@@ -289,9 +299,12 @@ def _as_numbers(cx: Context, op: str, values: list[Value]) -> list[Value]:
 def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value | None:
     """A number or an array as a tensor of the other operand's dtype; None for what is neither."""
     value = first_piece(value)
-    dtype = like.tensor.dtype if isinstance(like, Value) else "f16"
     if isinstance(value, Value):
         return value
+    if isinstance(like, Value):
+        dtype = like.tensor.dtype
+    else:  # numbers that only the run computes are kept in full
+        dtype = "f32" if isinstance(value, Dim) or isinstance(like, Dim) else "f16"
     if isinstance(value, Range):
         return counting(cx, value, "f16" if dtype == "bool" else dtype, span)
     if isinstance(value, list):

@@ -1,15 +1,17 @@
-"""Arrays of the program text to constant tensors."""
+"""Arrays of the program text to tensors: constants, where all of their numbers are known."""
 
 from __future__ import annotations
 
 import math
 import struct
 from array import array
+from itertools import groupby
 
 from tlc.frontend.source import Span
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.lower.composite import leaves
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, is_number, whole
 from tlc.ir.types import FLOATS, TensorType, show_shape
@@ -31,7 +33,14 @@ def literal(
     span: Span,
     shape: tuple[Dim, ...] | None = None,
 ) -> Value:
-    """A nested array of numbers as a constant; a flat one is laid out in `shape`."""
+    """A nested array of numbers as a tensor; a flat one is laid out in `shape`."""
+    if any(isinstance(leaf, Value | Dim) for leaf in leaves("", value).values()):
+        made = _assembled(cx, value, dtype, span)
+        same = shape is None or numel(shape) == made.tensor.numel
+        if not same:
+            text = f"{made.tensor.numel} numbers do not fill a tensor of shape"
+            cx.fail("E0301", f"{text} {show_shape(shape or ())}", span)
+        return made if shape is None else cx.emit("reshape", made, shape=shape, span=span)
     numbers: list[float] = []
     found = _flatten(cx, value, numbers, span)
     dims = tuple(map(Dim.of, found)) if shape is None else shape
@@ -51,6 +60,30 @@ def literal(
     if not dims:
         return cx.builder.constant(numbers[0], TensorType(dtype, dims))
     return cx.builder.constant(_stored(numbers, dtype), TensorType(dtype, dims))
+
+
+def _assembled(cx: Context, value: Lowered, dtype: str, span: Span) -> Value:
+    """A nested array that holds tensors or sizes, put together from its parts."""
+    cx.builder.span = span
+    match value:
+        case Value():
+            return cx.builder.cast(value, dtype)
+        case Dim():
+            return cx.builder.constant(value, TensorType(dtype, ()))
+        case list() if value:
+            rows: list[Value] = []
+            for known, items in groupby(value, lambda item: is_number(item)):
+                run = list(items)
+                if known:  # neighbours are one constant
+                    rows.append(literal(cx, run, dtype, span))
+                    continue
+                for part in (_assembled(cx, item, dtype, span) for item in run):
+                    shape = (Dim.of(1), *part.tensor.shape)
+                    rows.append(cx.emit("reshape", part, shape=shape, span=span))
+            if any(row.tensor.shape[1:] != rows[0].tensor.shape[1:] for row in rows):
+                cx.fail("E0301", "the parts of this array have different shapes", span)
+            return cx.emit("concat", *rows, axis=0, span=span) if rows[1:] else rows[0]
+    return literal(cx, value, dtype, span)
 
 
 def check_range(cx: Context, number: float, dtype: str, span: Span) -> None:
@@ -82,10 +115,6 @@ def _flatten(cx: Context, value: Lowered, into: list[float], span: Span) -> tupl
         into.append(value)
         return ()
     if not isinstance(value, list):
-        if isinstance(value, Value):
-            cx.unsupported("an array of tensors as one tensor", span, "use `stack` or `concat`")
-        if isinstance(value, Dim):
-            cx.unsupported("a tensor that holds a size that only run time knows", span)
         cx.fail("E0302", f"a tensor is made of numbers, and this holds {describe(value)}", span)
     shapes = [_flatten(cx, item, into, span) for item in value]
     if any(s != shapes[0] for s in shapes):

@@ -40,6 +40,7 @@ class Merge:
             [],
             [],
         )
+        self.types: list[TensorType] = []  # of what both yield
 
     def join(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
         """One value for both: the same thing, a number of the host, or a result of the `if`."""
@@ -119,12 +120,22 @@ class Merge:
     def _tensor(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
         like = then if isinstance(then, Value) else orelse
         type = like.tensor if isinstance(like, Value) else TensorType("f32", ())
+        if isinstance(then, Value) and isinstance(orelse, Value) and then.type != orelse.type:
+            type = self._common(then.tensor, orelse.tensor)
         for at, side in enumerate((then, orelse)):
-            fits = side.type == type if isinstance(side, Value) else is_number(side)
+            fits = _fits(side.tensor, type) if isinstance(side, Value) else is_number(side)
             if not fits:
                 self._differ(what, then, orelse)
             self.yields[at].append(as_type(side, type, self.span))
+        self.types.append(type)
         return Result(len(self.yields[0]) - 1)
+
+    def _common(self, then: TensorType, orelse: TensorType) -> TensorType:
+        """The type of what is one tensor or another: sizes that differ become numbers."""
+        if then.rank != orelse.rank:
+            return then
+        pairs = zip(then.shape, orelse.shape, strict=True)
+        return then.with_shape(a if a == b else self._number(a, b) for a, b in pairs)
 
     def _differ(self, what: str, then: Lowered, orelse: Lowered) -> None:
         self.cx.fail(
@@ -132,6 +143,10 @@ class Merge:
             f"{what} is {describe(then)} in one branch and {describe(orelse)} in the other",
             self.span,
         )
+
+
+def _fits(type: TensorType, joined: TensorType) -> bool:
+    return type.dtype == joined.dtype and type.rank == joined.rank
 
 
 def is_count(value: Lowered) -> bool:
@@ -166,10 +181,11 @@ def host_number(value: Lowered) -> tuple[Dim, Callable[[Dim], Lowered]] | None:
         return flag, Flag
     if isinstance(value, Text):
         return value.dim, Text
-    return None if number is None or isinstance(value, float) else (Dim.of(number), _plain)
+    return None if number is None or isinstance(value, float) else (Dim.of(number), plain)
 
 
-def _plain(dim: Dim) -> Lowered:
+def plain(dim: Dim) -> Lowered:
+    """A whole number as programs have it."""
     return dim
 
 

@@ -11,7 +11,7 @@ from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, control, expressions, returns, structs
+from tlc.ir.lower import assignment, control, expressions, loops, returns, structs
 from tlc.ir.lower.context import Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
@@ -275,9 +275,9 @@ def _for(cx: Context, node: ast.For) -> None:
     if isinstance(items, Range):
         low, high = Dim.of(items.low), Dim.of(items.high)
         known = low.is_static and high.is_static
-        counter = control.Counter(node.name, low, high)
+        counter = loops.Counter(node.name, low, high)
         if not known:
-            control.loop(cx, node, counter, None)
+            loops.loop(cx, node, counter, None)
             return
         passes = int(high) - int(low)
         if passes > 1 and _kept(cx, node, counter, None, passes):
@@ -308,7 +308,7 @@ def _repeat(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> N
         del cx.builder.block.ops[start:]
         for name, scope in scopes.items():
             scope.names[name] = before[name]
-        control.loop(cx, node, None, test)
+        loops.loop(cx, node, None, test)
         made = cx.builder.block.ops[-1]
         if len(made.regions[0].ops) == 1 and made.attrs["condition"].is_static:
             raise problem from None  # it does nothing, for ever
@@ -320,7 +320,7 @@ def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> N
         going = True if test is None else expressions.condition(cx, test)
         if isinstance(going, Dim):  # from here on run time decides
             del cx.builder.block.ops[start:]
-            control.loop(cx, node, None, test)
+            loops.loop(cx, node, None, test)
             return
         if not going or (passes == 0 and _kept(cx, node, None, test, None)):
             return
@@ -333,7 +333,7 @@ def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> N
 def _kept(
     cx: Context,
     node: ast.For | ast.While | ast.Loop,
-    counter: control.Counter | None,
+    counter: loops.Counter | None,
     test: ast.Expr | None,
     passes: int | None,
 ) -> bool:
@@ -347,7 +347,7 @@ def _kept(
         return False
     start = len(cx.builder.block.ops)
     try:
-        if control.loop(cx, node, counter, test, passes):
+        if loops.loop(cx, node, counter, test, passes):
             return True
     except TooLong:
         raise

@@ -50,13 +50,19 @@ defop(
 #
 # `ints` hold whole numbers that the host carries, as symbols of dimensions: (symbol inside the
 # region, value before the first pass, value for the next pass, symbol after the loop) of a loop,
-# and (symbol behind it, value of the first branch, value of the second) of an `if`.
+# and (symbol behind it, value of the first branch, value of the second) of an `if`. Types may hold
+# these symbols: those of a region's arguments the ones inside, those of results the ones behind it.
 
 
 def _loop(
-    *types: Type, condition: Dim, ints: tuple[tuple[str, Dim, Dim, str], ...]
+    *types: Type,
+    condition: Dim,
+    ints: tuple[tuple[str, Dim, Dim, str], ...],
+    results: tuple[Type, ...],
 ) -> tuple[Type, ...]:
-    return types
+    if len(results) != len(types):
+        raise TypeRuleError(f"{len(results)} results for {len(types)} operands")
+    return results
 
 
 defop(
@@ -64,7 +70,7 @@ defop(
     "The region again and again while the condition on the host's numbers holds. Operands are the"
     " tensors that it carries: the region's arguments, what it yields for the next pass, and the"
     " results.",
-    params="values: tensors, condition: dim, ints: attr",
+    params="values: tensors, condition: dim, ints: attr, results: attr",
     type=_loop,
     effect="io",
 )

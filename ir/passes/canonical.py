@@ -9,6 +9,8 @@ from tlc.ir.core import Block, Func, Op, Value
 from tlc.ir.dims import Dim, product
 from tlc.ir.types import DTYPES, FLOATS, TensorType
 
+MOST_STEPS = 8  # of a number that every kernel computes for itself
+
 Rule = Callable[[Builder, Op], Value | None]
 
 
@@ -160,6 +162,27 @@ def splat(value: Value) -> float | Dim | None:
     return number if isinstance(number, int | float | Dim) else None
 
 
+def _of_number(builder: Builder, op: Op) -> Value | None:
+    """A number computed from sizes alone is computed by the kernel that repeats it."""
+    inner = op.operands[0].owner
+    if inner is None or not inner.defn.elementwise or not inner.operands:
+        return None
+    if not _is_number(op.operands[0], MOST_STEPS):
+        return None
+    shown = [builder.emit(op.name, v, **op.attrs) for v in inner.operands]
+    return builder.emit(inner.name, *shown, **inner.attrs)
+
+
+def _is_number(value: Value, depth: int) -> bool:
+    """Whether a value of no axes is made of nothing but constants and sizes."""
+    if splat(value) is not None:
+        return True
+    owner = value.owner
+    if owner is None or not owner.defn.elementwise or value.tensor.rank or not depth:
+        return False
+    return all(_is_number(v, depth - 1) for v in owner.operands)
+
+
 def _fold(builder: Builder, op: Op) -> Value | None:
     """An elementwise operation on repeated numbers is a repeated number."""
     if not op.operands:
@@ -219,7 +242,7 @@ def _double_negation(builder: Builder, op: Op) -> Value | None:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "reshape": (_no_change, _twice, _before_cast, _of_counter),
-    "broadcast": (_no_change, _twice, _before_cast, _of_counter),
+    "broadcast": (_no_change, _twice, _before_cast, _of_counter, _of_number),
     "permute": (_no_change, _permute_twice, _before_cast, _of_counter),
     "slice": (_no_change, _before_cast),
     "cast": (_same_dtype, _cast_back),

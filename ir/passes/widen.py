@@ -55,6 +55,7 @@ class _Widener:
                 self.retype(op.regions[0].args)
                 self.block(op.regions[0], self.widened)
                 self.retype(op.results)
+                op.attrs["results"] = tuple(v.type for v in op.results)
             case "if":
                 for region in op.regions:
                     self.block(region, self.widened)

@@ -188,7 +188,6 @@ def test_a_mistake_is_reported_at_its_place(
         ("ids * 2", "integer tensors hold indices; convert with `as float32`"),
         ("embedding(x, v / 2.0)", "write the ids as `tensor<int>([1, 2, 3])`"),
         ("if x > 0 then 1 else 2", "`where(mask, a, b)` chooses element by element"),
-        ("tensor([x, x])", "use `stack` or `concat`"),
         ("x * 1e6", "compute in float32, as with `x as float32`"),
     ],
 )

@@ -36,7 +36,6 @@ def test_a_builtin_of_the_language_that_is_not_there_yet_says_so(name: str) -> N
         ("fn f(t: Tokenizer) -> int { 1 }\nf(1)", "Tokenizer", "the type `Tokenizer`"),
         ("let a = zeros<float32>([2])", "zeros", "`zeros` with type arguments"),
         ("let a = layer_norm(ones([2, 3]), [2, 3])", "[2, 3]", "layer_norm over other dimensions"),
-        ("let m = ones([2])\nprint([m, m] + [m, m])", "[m, m]", "an array of tensors as one"),
         # learning
         ("tensor w: float16[2] learnable = [1.0, 2.0]",
          "tensor w: float16[2] learnable = [1.0, 2.0]", "`learnable`"),
