@@ -99,4 +99,10 @@ CODES: dict[str, tuple[str, str]] = {
         "The device's compiler refused the kernel text. This is a fault of tlc or of a damaged"
         " artifact; please report it with the message.",
     ),
+    "E0704": (
+        "kernel breaks the rules of the GPU",
+        "The emulator saw a kernel do what is undefined on a GPU: read or write beyond a buffer,"
+        " race with another thread, use what was never written, leave others waiting at a barrier."
+        " In a program this is a fault of tlc; please report it with the message.",
+    ),
 }

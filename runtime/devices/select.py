@@ -10,14 +10,18 @@ if TYPE_CHECKING:
 
     from tlc.runtime.devices import Device
 
-NAMES = ("auto", "metal", "cpu")
+NAMES = ("auto", "metal", "cpu", "emulator", "emulator-fast")
 
 
 def available() -> dict[str, str]:
     """Every device by name, with the reason why it cannot be used here or an empty text."""
-    from tlc.runtime.devices import metal, toolchain
+    from tlc.runtime.devices import emulator, metal, toolchain
 
-    return {"metal": metal.why_not(), "cpu": toolchain.why_not()}
+    return {
+        "metal": metal.why_not(),
+        "cpu": toolchain.why_not(),
+        "emulator": emulator.why_not(),
+    }
 
 
 def open_device(name: str = "auto") -> Device:
@@ -39,6 +43,12 @@ def open_device(name: str = "auto") -> Device:
             from tlc.runtime.devices.cpu import CpuDevice
 
             device = CpuDevice()
+        case "emulator" | "emulator-fast":
+            from tlc.runtime.devices import emulator
+
+            if reason := emulator.why_not():
+                raise RunError("E0702", f"the emulator cannot be used: {reason}")
+            device = emulator.EmulatorDevice("checked" if name == "emulator" else "fast")
         case _:
             raise RunError("E0702", f"no device is named {name!r}", f"devices: {', '.join(NAMES)}")
     return device  # type: ignore[no-any-return]

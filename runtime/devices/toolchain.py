@@ -11,6 +11,7 @@ from tlc.runtime.progress import Progress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 OLDEST_CLANG = 15  # the first with _Float16 on x86-64 and the vector builtins of metal_stdlib
 NEWEST_CLANG = 40  # names tried on PATH: clang, then clang-40 down to clang-15
@@ -133,26 +134,52 @@ def _cpu_facts() -> dict[str, str]:
     return facts
 
 
-def compile_shared(source: str, output: str, toolchains: Sequence[Toolchain]) -> None:
+def compile_shared(
+    source: str,
+    output: str,
+    toolchains: Sequence[Toolchain],
+    flags: Sequence[str] = FLAGS,
+    headers: str = NATIVE,
+) -> None:
     """Compile C++ text to a shared object at `output`, with the first usable toolchain.
 
     Raises RunError E0701 when there is none, E0703 with the compiler's first lines when it refuses.
     """
+    toolchain = usable(toolchains)
+    with Progress("compiling kernels"):
+        for command in _commands(toolchain, output, flags, headers):
+            _run(command, source, output)
+
+
+def usable(
+    toolchains: Sequence[Toolchain], oldest: int = OLDEST_CLANG, who: str = "the cpu device"
+) -> Toolchain:
+    """The first toolchain that is new enough. Raises RunError E0701 when there is none."""
     refused = []
     for toolchain in toolchains:
-        reason = _too_old(toolchain)
+        reason = _too_old(toolchain, oldest)
         if not reason:
-            with Progress("compiling kernels"):
-                for command in _commands(toolchain, output):
-                    _run(command, source, output)
-            return
+            return toolchain
         refused.append(reason)
     found = "; ".join(refused) or _NOTHING
-    raise RunError("E0701", f"the cpu device needs a C++ compiler: {found}", _INSTALL)
+    raise RunError("E0701", f"{who} needs a C++ compiler: {found}", _INSTALL)
 
 
-def _commands(toolchain: Toolchain, output: str) -> list[list[str]]:
-    compile_flags = [*FLAGS, *target()[0], "-isystem", NATIVE, "-x", "c++", "-"]
+def run_front(toolchain: Toolchain, flags: Sequence[str], source: str, refusal: str) -> str:
+    """What clang itself writes for a text with these flags; the text comes from stdin.
+
+    Raises RunError E0703 with `refusal` and the compiler's first lines.
+    """
+    done = _front(toolchain, flags, source)
+    if done.returncode:
+        raise _refused(refusal, done.stderr)
+    return str(done.stdout, "utf-8", "replace")
+
+
+def _commands(
+    toolchain: Toolchain, output: str, flags: Sequence[str], headers: str
+) -> list[list[str]]:
+    compile_flags = [*flags, *target()[0], "-isystem", headers, "-x", "c++", "-"]
     link_flags = ["-shared", "-nostdlib", "-o", output]
     if sys.platform == "darwin":  # these lines were compiled with, never run
         link_flags += ["-Wl,-undefined,dynamic_lookup"]
@@ -180,12 +207,28 @@ def _run(command: list[str], source: str, output: str) -> None:
         command, input=source.encode(), capture_output=True, env=environment, check=False
     )
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        shown = [line[:200] for line in lines[:8]]
-        raise RunError("E0703", "\n".join(["the compiler refuses the kernels", *shown]))
+        raise _refused("the compiler refuses the kernels", done.stderr)
 
 
-def _too_old(toolchain: Toolchain) -> str:
+def _refused(what: str, messages: bytes) -> RunError:
+    lines = messages.decode("utf-8", "replace").strip().splitlines()
+    return RunError("E0703", "\n".join([what, *(line[:200] for line in lines[:8])]))
+
+
+def _front(toolchain: Toolchain, flags: Sequence[str], source: str) -> Any:
+    import subprocess
+
+    front = [toolchain.path, "clang"] if toolchain.kind == "zig" else [toolchain.path]
+    return subprocess.run(
+        [*front, *flags],
+        input=source.encode(),
+        capture_output=True,
+        env=dict(os.environ, LC_ALL="C"),
+        check=False,
+    )
+
+
+def _too_old(toolchain: Toolchain, oldest: int = OLDEST_CLANG) -> str:
     """Why this compiler cannot be used, or an empty text; runs it to ask for its version."""
     version = _version(toolchain)
     if toolchain.kind == "zig":
@@ -193,7 +236,7 @@ def _too_old(toolchain: Toolchain) -> str:
     number = version.partition(".")[0]
     if not number.isdecimal():
         return f"{toolchain.path} does not tell its version"
-    return f"{toolchain.path} is version {version}" if int(number) < OLDEST_CLANG else ""
+    return f"{toolchain.path} is version {version}" if int(number) < oldest else ""
 
 
 def _version(toolchain: Toolchain) -> str:

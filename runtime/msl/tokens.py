@@ -1,0 +1,138 @@
+"""Metal text to tokens, each with the space and comments before it and its line."""
+
+from __future__ import annotations
+
+import re
+
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+ADDRESS_SPACES = frozenset(
+    ("device", "constant", "threadgroup", "thread", "threadgroup_imageblock", "ray_data")
+)
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\f\v\n]+ | //(?:\\\n|[^\n])* | /\*.*?\*/)
+      | (?P<directive>\#(?:\\\n|[^\n])*)
+      | (?P<string>"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
+      | (?P<number>\.?\d(?:[eEpP][+-]|[\w.])*)
+      | (?P<name>[A-Za-z_]\w*)
+      | (?P<symbol>->\*|<<=|>>=|\.\.\.|::|->|\+\+|--|<<|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|.)""",
+    re.DOTALL | re.VERBOSE,
+)
+_OPENING = {")": "(", "]": "[", "}": "{", ">": "<"}
+
+
+class Token:
+    """A piece of text of a `kind`: directive, string, number, name or symbol.
+
+    `space` is what stands before it; a dead token is written as white space.
+    """
+
+    __slots__ = ("dead", "kind", "line", "space", "text")
+
+    def __init__(self, kind: str, text: str, space: str, line: int) -> None:
+        self.kind, self.text, self.space, self.line = kind, text, space, line
+        self.dead = False
+
+    def __repr__(self) -> str:
+        return f"{self.text}@{self.line}"
+
+
+def tokenize(text: str) -> list[Token]:
+    """All tokens of a text; `>>` is two tokens, as it may close two template lists."""
+    found: list[Token] = []
+    space, line = "", 1
+    for match in _TOKEN.finditer(text):
+        kind, piece = str(match.lastgroup), match.group()
+        if kind == "space":
+            space += piece
+        else:
+            fresh = "\n" in space or not found or found[-1].kind == "directive"
+            if kind == "directive" and not fresh:
+                kind = "symbol"
+            found.append(Token(kind, piece, space, line))
+            space = ""
+        line += piece.count("\n")
+    return found
+
+
+def render(tokens: Iterable[Token]) -> str:
+    """Tokens as text again; lines stay where they were, comments go."""
+    pieces: list[str] = []
+    for token in tokens:
+        space = _bare(token.space)
+        if token.kind == "directive" and "\n" not in space and pieces:
+            space += "\n"
+        pieces.append(space)
+        if not token.dead:
+            pieces.append(token.text)
+        elif not space:
+            pieces.append(" ")
+    return "".join(pieces)
+
+
+def _bare(space: str) -> str:
+    """White space without comments, as many lines as before."""
+    if "/" not in space:
+        return space
+    return "\n" * space.count("\n") or " "
+
+
+def closing(tokens: Sequence[Token], at: int) -> int:
+    """Where the bracket at `at` closes. Raises RunError E0703 when it does not.
+
+    Angle brackets are matched too when `at` is one; brackets within are then skipped as a whole.
+    """
+    opens = tokens[at].text
+    closes = next(close for close, open_ in _OPENING.items() if open_ == opens)
+    depth, i = 0, at
+    while i < len(tokens):
+        text = tokens[i].text
+        if text == opens:
+            depth += 1
+        elif text == closes:
+            depth -= 1
+            if depth == 0:
+                return i
+        elif opens == "<" and text in "([{" and tokens[i].kind == "symbol":
+            i = closing(tokens, i)
+        i += 1
+    raise RunError("E0703", f"line {tokens[at].line}: `{opens}` is not closed")
+
+
+def opening(tokens: Sequence[Token], at: int) -> int:
+    """Where the bracket that closes at `at` opens. Raises RunError E0703 when it does not."""
+    closes = tokens[at].text
+    depth = 0
+    for i in range(at, -1, -1):
+        if tokens[i].text == closes:
+            depth += 1
+        elif tokens[i].text == _OPENING[closes]:
+            depth -= 1
+            if depth == 0:
+                return i
+    raise RunError("E0703", f"line {tokens[at].line}: `{closes}` is not opened")
+
+
+def split(tokens: Sequence[Token], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """The pieces between commas outside of all brackets, as ranges that are not empty."""
+    start, i = begin, begin
+    while i < end:
+        text = tokens[i].text
+        if tokens[i].kind == "symbol" and (text in "([{" or (text == "<" and _is_list(tokens, i))):
+            i = closing(tokens, i)
+        elif text == ",":
+            yield start, i
+            start = i + 1
+        i += 1
+    if start < end:
+        yield start, end
+
+
+def _is_list(tokens: Sequence[Token], at: int) -> bool:
+    """Whether `<` opens a list of template arguments: it follows a name at once."""
+    return at > 0 and tokens[at - 1].kind == "name" and not tokens[at].space
