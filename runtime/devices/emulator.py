@@ -126,9 +126,9 @@ def broken(found: Sequence[Finding]) -> RunError:
 def why_not() -> str:
     """Why this machine cannot emulate a GPU, or an empty text."""
     import os
+    import sys
 
-    machine = os.uname()
-    if machine.sysname != "Linux" or machine.machine not in ("x86_64", "aarch64"):
+    if sys.platform != "linux" or os.uname().machine not in ("x86_64", "aarch64"):
         return "it needs Linux on x86-64 or aarch64"
     from tlc.runtime.devices import toolchain
 

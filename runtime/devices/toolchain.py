@@ -177,7 +177,7 @@ def run_front(toolchain: Toolchain, flags: Sequence[str], source: str, refusal: 
 
 
 def _commands(
-    toolchain: Toolchain, output: str, flags: Sequence[str], headers: str
+    toolchain: Toolchain, output: str, flags: Sequence[str] = FLAGS, headers: str = NATIVE
 ) -> list[list[str]]:
     compile_flags = [*flags, *target()[0], "-isystem", headers, "-x", "c++", "-"]
     link_flags = ["-shared", "-nostdlib", "-o", output]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 from tlc.runtime.devices import cache, toolchain
 from tlc.runtime.errors import RunError
@@ -178,8 +179,7 @@ _runtime: list[ctypes.CDLL] = []
 def load_runtime() -> ctypes.CDLL:
     """The runtime of the emulator, whose functions kernels call. Raises RunError E0702."""
     if not _runtime:
-        machine = os.uname()
-        if machine.sysname != "Linux" or machine.machine not in ("x86_64", "aarch64"):
+        if sys.platform != "linux" or os.uname().machine not in ("x86_64", "aarch64"):
             raise RunError("E0702", "the emulator runs on Linux, on x86-64 and aarch64")
         with open(os.path.join(NATIVE, "runtime.cpp"), encoding="utf-8") as file:
             code = file.read()
