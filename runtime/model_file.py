@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         def bytes(self) -> bytes: ...
 
 
+_MOST_COMPARED = 2000  # names, which takes a tenth of a second
 LARGEST_COUNT = 2**60  # elements in a tensor: at 8 bytes each their bytes still count in 63 bits
 
 # first bytes -> what a file is that is no model file
@@ -247,5 +248,10 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Up to three of `names` that look like `name`, the most alike first."""
     from difflib import get_close_matches
 
-    # The comparison is quadratic in the lengths: no name of a real model is this long.
-    return get_close_matches(name[:200], [other for other in names if len(other) <= 200], n=3)
+    # Comparing is quadratic in the lengths, and no name of a real model is this long. Of very many
+    # names, those of the same first half are compared.
+    short = [other for other in names if len(other) <= 200]
+    if len(short) > _MOST_COMPARED:
+        half = name[: len(name) // 2]
+        short.sort(key=lambda other: (not other.startswith(half), abs(len(other) - len(name))))
+    return get_close_matches(name[:200], short[:_MOST_COMPARED], n=3)

@@ -12,6 +12,7 @@ from tlc.runtime.decode import BLOCK_FLOATS, PLAIN_FLOATS
 from tlc.runtime.float8 import FLOAT8
 from tlc.runtime.model_file import ModelFile, TensorEntry, element_count, open_model
 
+_FLOATS = frozenset((*PLAIN_FLOATS, *FLOAT8, *BLOCK_FLOATS))
 _LONGEST_TEXT = 60  # characters of a metadata value that are shown
 _SHOWN = 4  # items of a metadata array
 

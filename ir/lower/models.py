@@ -11,6 +11,8 @@ from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Model, ModelPath
 from tlc.ir.types import TensorType
 
+_MOST_AXES = 32  # of an array of NumPy before its version 2
+
 # how files store numbers that are not computed with; a tensor is refused when it is touched
 _REFUSED = (
     *("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
@@ -107,6 +109,9 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
             span,
             hint="tensors that are computed with are floating point; the others can stay unused",
         )
+    if len(entry.shape) > _MOST_AXES:
+        text = f"tensor `{name}` of {model.path} has {len(entry.shape)} axes"
+        cx.fail("E0603", text, span, hint=f"tensors have at most {_MOST_AXES}")
     type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
     packed = encoding in PACKED and model.dtype == "f16"
     if not packed and encoding not in _PLAIN:

@@ -18,6 +18,7 @@ from tests.ir.programs import (
     output,
     run_func,
 )
+from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source
 from tlc.ir.lower import lower
@@ -312,3 +313,18 @@ def test_the_guide_of_model_loading_compiles_as_one_program() -> None:
 def test_nothing_is_read_but_the_header() -> None:
     """The fake tensor of this model has no numbers at all."""
     assert known("m.w.shape", 'm = load_model("q.gguf")', FILES) == "[2, 32]"
+
+
+def test_a_tensor_of_too_many_axes_is_refused_when_it_is_touched() -> None:
+    model = FakeModel({"x": FakeTensor((1,) * 33, "f16"), "y": FakeTensor((1,) * 32, "f16")})
+    lowered('model = load_model("m")\nprint(model.y)', {"m": model})
+    with pytest.raises(CompileError, match=r"E0603.*`x` of m has 33 axes"):
+        lowered('model = load_model("m")\nprint(model.x)', {"m": model})
+
+
+def test_a_wrong_name_among_very_many_still_gets_a_hint() -> None:
+    names = [f"layer.{at}.weight" for at in range(5000)]
+    model = FakeModel({name: FakeTensor((1,), "f16") for name in names})
+    text = 'model = load_model("m")\nprint(model.get_tensor("layer.4999.wieght"))'
+    with pytest.raises(CompileError, match=r"did you mean `layer.4999.weight`"):
+        lowered(text, {"m": model})
