@@ -2,10 +2,22 @@
 
 import tlc.ir.coreml.elementwise
 import tlc.ir.coreml.indexing
+import tlc.ir.coreml.layers
+import tlc.ir.coreml.layers_of_shape
 import tlc.ir.coreml.neural
 import tlc.ir.coreml.reductions
 import tlc.ir.coreml.shaping  # noqa: F401  (they fill the table)
 from tlc.ir.coreml.mil import MIL, Maker, Refusal
+from tlc.ir.coreml.network import lower_network, narrowed, widened
 from tlc.ir.coreml.program import bind, lower_program
 
-__all__ = ["MIL", "Maker", "Refusal", "bind", "lower_program"]
+__all__ = [
+    "MIL",
+    "Maker",
+    "Refusal",
+    "bind",
+    "lower_network",
+    "lower_program",
+    "narrowed",
+    "widened",
+]

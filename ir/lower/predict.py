@@ -50,7 +50,7 @@ SPECIAL["predict"] = _predict
 
 
 def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> list[Value]:
-    from tlc.ir.coreml import Maker, bind, lower_program
+    from tlc.ir.coreml import Maker, bind, lower_network, lower_program, narrowed, widened
 
     maker = Maker(cx.builder, wide=model.dtype == "f32")
     header: Any = model.header
@@ -62,13 +62,19 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
             "weight", model=model.index, tensor=name, encoding=encoding, stored=dtype, type=type
         )
 
-    inputs = dict(header.program.inputs)
+    network, features = header.network, header.description.inputs
+    inputs = {f.name: f for f in features} if network else dict(header.program.inputs)
     placed = _placed(cx, list(inputs), args, span)
     bound = {name: bind(maker, name, _tensor(cx, arg, inputs[name].dtype), inputs[name])
              for name, arg in placed.items()}  # fmt: skip
-    _limits(maker, header.description.inputs, bound)
-    found = lower_program(maker, header.program, bound, tensor)
-    return [maker.tensor(value) for value in found.values()]
+    _limits(maker, features, bound)
+    if network is None:
+        found = lower_program(maker, header.program, bound, tensor)
+        return [maker.tensor(value) for value in found.values()]
+    wide = {name: widened(maker, value, network.exact) for name, value in bound.items()}
+    shapes = {f.name: f.shape for f in header.description.outputs if f.shape is not None}
+    results = lower_network(maker, network, wide, list(shapes), tensor)
+    return [narrowed(maker, v, shapes[name], network.exact) for name, v in results.items()]
 
 
 def _placed(

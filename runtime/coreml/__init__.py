@@ -1,7 +1,7 @@
 """Core ML models as model files: packages, `.mlmodel` files and compiled folders, read by us alone.
 
-`open_coreml` finds the parts. `wire` reads protobuf, `milproto` ML programs; `tensors`, `blob` and
-`recipes` are about weights.
+`open_coreml` finds the parts. `wire` reads protobuf, `milproto` and `miltext` read ML programs,
+`network` the neural networks of before; `tensors`, `blob` and `recipes` are about weights.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _MODEL = {1: "version", 2: "description", 303: "regressor", 403: "classifier", 5
           300: "linear regressor", 301: "support vector regressor", 302: "tree ensemble regressor",
           400: "linear classifier", 401: "support vector classifier",
           402: "tree ensemble classifier", 600: "serialized model"}  # fmt: skip
+_NETWORKS = ("network", "classifier", "regressor")
 _LONGEST_MANIFEST = 1 << 20
 
 
@@ -60,11 +61,7 @@ def open_coreml(path: str) -> CoreMLFile:
     suffix = os.path.splitext(path.rstrip("/"))[1].lower()
     try:
         if os.path.isdir(path) and suffix == ".mlmodelc":
-            raise RunError(
-                "E0601",
-                f"{path}: compiled Core ML models are not read",
-                "load the .mlpackage that it was compiled from",
-            )
+            return _compiled(path)
         if os.path.isdir(path):
             spec = _inside(os.path.join(path, "Data"), _root_item(path))
             folder = os.path.dirname(spec)
@@ -112,6 +109,12 @@ def _specified(path: str, spec: str, folder: str) -> CoreMLFile:
         span = model.span("program") or slice(0, 0)
         program = milproto.read(wire, span, description.function, tensors)
         return CoreMLFile(path, tensors, version, description, program, None)
+    for kind in _NETWORKS:
+        if kind in model:
+            from tlc.runtime.coreml import network
+
+            found = network.read(wire, model.span(kind) or slice(0, 0), tensors)
+            return CoreMLFile(path, tensors, version, description, None, found)
     other = next(
         (k for k in _MODEL.values() if k in model and k not in ("version", "description")), ""
     )
@@ -119,8 +122,25 @@ def _specified(path: str, spec: str, folder: str) -> CoreMLFile:
         raise ValueError("it holds no model of a kind that is known")
     raise RunError(
         "E0601",
-        f"{path}: this Core ML model is a {other}, and ML programs are read",
+        f"{path}: this Core ML model is a {other}, and ML programs and neural networks are read",
     )
+
+
+def _compiled(path: str) -> CoreMLFile:
+    """A folder that Core ML's compiler made."""
+    from tlc.runtime.coreml import miltext
+
+    text = os.path.join(path, "model.mil")
+    if not os.path.exists(text):
+        raise RunError(
+            "E0601",
+            f"{path}: a compiled model without model.mil, as of a neural network, is not read",
+            "load the .mlpackage or .mlmodel that it was compiled from",
+        )
+    mapping = map_file(text, "E0601")
+    tensors = Tensors(text, mapping, lambda name: _inside(path, name))
+    program = miltext.read(memoryview(mapping), tensors)
+    return CoreMLFile(path, tensors, 0, miltext.described(program), program, None)
 
 
 __all__ = ["CoreMLFile", "open_coreml"]

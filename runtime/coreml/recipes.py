@@ -195,6 +195,30 @@ def _sparse(np: Any, dims: Any, nonzero_data: Any, mask: Any, shape: Any = None)
     return out
 
 
+def _quantized(
+    np: Any, dims: Any, data: Any, bits: Any, scale: Any = None, bias: Any = None, table: Any = None
+) -> Any:
+    """scale * q + bias, or table[q], of numbers packed with the highest bit first.
+
+    One scale for all or one for each index of the first axis, as in NeuralNetwork.proto.
+    """
+    count, width = element_count(dims), int(bits)
+    numbers = data
+    if width < 8:
+        held = np.unpackbits(data.view(np.uint8))[: count * width].reshape(count, width)
+        numbers = (held << np.arange(width - 1, -1, -1, dtype=np.uint8)).sum(axis=1, dtype=np.uint8)
+    numbers = numbers[:count].reshape(dims)
+    if table is not None:
+        return table[numbers]
+    line = [-1] + [1] * (numbers.ndim - 1)
+    found = numbers * scale.reshape(line if scale.size > 1 else ())
+    return (
+        found
+        if bias is None or not bias.size
+        else found + bias.reshape(line if bias.size > 1 else ())
+    )
+
+
 def _cast(np: Any, dims: Any, source_val: Any) -> Any:
     return source_val
 
@@ -211,4 +235,6 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any], str
     "constexpr_lut_to_dense": (("indices", "lut"), ("vector_axis", "shape"), _palette, "palette"),
     "constexpr_sparse_to_dense": (("nonzero_data", "mask"), ("shape",), _sparse, "sparse"),
     "constexpr_cast": (("source_val",), (), _cast, "cast"),
+    # of neural networks; no operation of MIL
+    "quantized": (("data", "bits"), ("scale", "bias", "table"), _quantized, "quantized"),
 }

@@ -36,6 +36,7 @@ class Literal:
     """Numbers or texts that stand in the program itself: little-endian bytes, or a tuple of str."""
 
     __slots__ = ("data", "dtype", "shape")
+    __match_args__ = ("dtype", "shape", "data")
     what = "literal"
 
     def __init__(

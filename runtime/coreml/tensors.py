@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tlc.runtime.coreml import recipes
 from tlc.runtime.coreml.blob import Blob, locate
-from tlc.runtime.coreml.records import Literal, Operation, Ref, Stored
+from tlc.runtime.coreml.records import Literal, Operation, Ref, Stored, TensorType
 from tlc.runtime.mapped_file import map_file
 from tlc.runtime.model_file import Part, TensorEntry, element_count
 
@@ -77,6 +77,10 @@ class Tensors:
         index = self._names[name]
         return locate(self.maps[index], index, at, dtype, shape, element_count(shape))
 
+    def recipe(self, kind: str, parts: dict[str, Any], type: TensorType) -> recipes.Recipe:
+        """A compressed tensor. Raises ValueError when the parts do not make it."""
+        return recipes.Recipe(self, kind, parts, type)
+
     def data(self, blob: Blob) -> memoryview:
         """The stored bytes."""
         return memoryview(self.maps[blob.file])[blob.offset : blob.offset + blob.nbytes]
@@ -96,20 +100,18 @@ class Tensors:
             value: Any = None
             if op.kind == "const" and "val" in op.inputs and len(op.inputs["val"]) == 1:
                 (value,) = op.inputs["val"]
-            elif op.kind in recipes.KINDS and type is not None:
+            elif op.kind.startswith("constexpr_") and op.kind in recipes.KINDS and type is not None:
                 taken = {k: self._constant(v, parts) for k, v in op.inputs.items() if len(v) == 1}
-                value = recipes.Recipe(self, op.kind, taken, type)
+                value = self.recipe(op.kind, taken, type)
             if value is None:
                 for key, held in op.inputs.items():
                     if any(isinstance(v, Blob) for v in held):
-                        held = tuple(self._named(f"{name}.{key}", v) for v in held)
+                        held = tuple(self.named(f"{name}.{key}", v) for v in held)
                         op.inputs = {**op.inputs, key: held}
                 out.append(op)
                 continue
             parts[name] = value
-            out.append(
-                Operation("const", op.name, {"val": (self._named(name, value),)}, op.outputs)
-            )
+            out.append(Operation("const", op.name, {"val": (self.named(name, value),)}, op.outputs))
         return out
 
     def _constant(self, operand: tuple[Any, ...], parts: dict[str, Any]) -> Any:
@@ -120,7 +122,7 @@ class Tensors:
             return parts[value.name]
         return value
 
-    def _named(self, name: str, value: Any) -> Any:
+    def named(self, name: str, value: Any) -> Any:
         """A constant under its name: floats stay in their file, whole numbers are read."""
         if isinstance(value, recipes.Recipe):
             entry = TensorEntry(name, value.shape, value.encoding, 0, value.nbytes, recipe=value)
