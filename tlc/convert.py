@@ -1,8 +1,8 @@
 """`tlc convert`: turns a model of any format into a SafeTensors or a GGUF file.
 
 Tensors keep their names and shapes, and the metadata goes along. Plain numbers stay as they are
-stored; block-quantised tensors become float16 in SafeTensors and stay packed in GGUF. `--dtype`
-makes every float tensor float16 or float32.
+stored, blocks of GGUF stay packed in GGUF, other compressed tensors become float16. `--dtype` makes
+every float tensor float16 or float32.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def convert(source: str, target: str, dtype: str | None = None) -> None:
 
 def _stored(entry: TensorEntry, held: set[str], dtype: str | None) -> str:
     """How the new file stores a tensor: as it is where that is asked for and possible."""
-    if entry.encoding not in _FLOATS:
+    if entry.encoding not in _FLOATS and entry.recipe is None:
         return entry.encoding
-    if dtype is None and (entry.encoding in held or entry.encoding not in BLOCK_FLOATS):
+    packed = entry.encoding in BLOCK_FLOATS or entry.recipe is not None
+    if dtype is None and (entry.encoding in held or not packed):
         return entry.encoding
     check_floats(entry)
     return dtype or "f16"
