@@ -1,11 +1,16 @@
-"""Runs the measurements and prints one table: `python -m benchmarks [process|kernels|scale]`."""
+"""Runs measurements, a table for each: `python -m benchmarks [process|kernels|scale|models]`."""
 
 import os
 import sys
 
-from benchmarks import kernels, process, scale
+from benchmarks import kernels, models, process, scale
 
-SUITES = {"process": process.table, "kernels": kernels.table, "scale": scale.table}
+SUITES = {
+    "process": process.table,
+    "kernels": kernels.table,
+    "scale": scale.table,
+    "models": models.table,
+}
 
 
 def main(names: list[str]) -> None:
