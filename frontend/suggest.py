@@ -15,7 +15,9 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
     names = sorted(set(known))
     alike = [n for n in names if n.casefold() == name.casefold()]
     near = alike or get_close_matches(name[:_LONGEST], _candidates(name, names), most, 0.6)
-    return f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+    *others, last = (f"`{n}`" for n in near) if near else ("",)
+    shown = f"{', '.join(others)} or {last}" if others else last
+    return f"did you mean {shown}?" if near else ""
 
 
 def _candidates(name: str, names: list[str]) -> list[str]:

@@ -120,6 +120,10 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"to go on with an expression, end the line before with `{found.text}`"
     if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
         return f"write `{start.text} = {start.text} {before.text} …`"
+    if found.kind == "(" and kinds == ["for"]:
+        return "a loop over numbers is written `for i in range(n) { … }`"
+    if found.kind in OPERATORS and kinds == ["let", "NAME"]:
+        return f"`let` gives a name its first value: `let {before.text} = …`"
     if found.kind == "=" and "==" in expected:
         return "two values are compared with `==`"
     if found.kind in COMPARISONS and "&&" in expected:

@@ -97,12 +97,17 @@ class OpDef:
     @property
     def signature(self) -> str:
         """`softmax(x, dim = -1)`, for messages and documents."""
-        shown = [p.name if p.default is None else f"{p.name} = {p.default}" for p in self.params]
-        return f"{(self.names or (self.name,))[0]}({', '.join(shown)})"
+        return show_params((self.names or (self.name,))[0], self.params)
 
 
 OPS: dict[str, OpDef] = {}
 BUILTINS: dict[str, OpDef] = {}
+
+
+def show_params(name: str, params: Sequence[Param]) -> str:
+    """A call as it is declared: `softmax(x, dim = -1)`."""
+    shown = [p.name if p.default is None else f"{p.name} = {p.default}" for p in params]
+    return f"{name}({', '.join(shown)})"
 
 
 def parse_params(text: str) -> tuple[Param, ...]:

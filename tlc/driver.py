@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,13 +224,28 @@ def _model_opener(program: str, opened: dict[str, Any]) -> Callable[[str, Span],
     def open_model(path: str, span: Span) -> Any:
         from tlc.runtime.model_file import open_model as open_file
 
+        there = find(path, folders)
         try:
-            opened[path] = open_file(find(path, folders))
+            opened[path] = open_file(there)
         except RunError as problem:
-            raise ModelProblem(problem.code, problem.message, problem.hint) from problem
+            hint = problem.hint or ("" if os.path.exists(there) else _near(path, folders))
+            raise ModelProblem(problem.code, problem.message, hint) from problem
         return opened[path]
 
     return open_model
+
+
+def _near(path: str, folders: list[str]) -> str:
+    """A hint for a model file that is not there: like names, or where it was looked for."""
+    from tlc.frontend.suggest import did_you_mean
+
+    inside, name = os.path.split(path)
+    names: list[str] = []
+    for folder in folders:
+        with suppress(OSError):
+            names += os.listdir(os.path.join(folder, inside) or ".")
+    looked = "it is looked for beside the program, then in the current folder"
+    return did_you_mean(name, names) or ("" if os.path.isabs(path) else looked)
 
 
 def _optimise(

@@ -9,7 +9,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import control, expressions, indexing
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, describe, whole
+from tlc.ir.lower.values import Lowered, tell, whole
 
 
 def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
@@ -21,7 +21,7 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
         found = expressions.on_host(cx, found, span)
     at = whole(found)
     if at is None:
-        cx.fail("E0303", f"an index is a whole number, and this is {describe(found)}", span)
+        cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", span)
     text = f"index {at} is out of range for {length} elements"
     if isinstance(at, Dim):
         if any(_followed(cx, symbol) for symbol in at.symbols()):

@@ -14,8 +14,8 @@ from tlc.ir.core import Value
 from tlc.ir.lower import expressions
 from tlc.ir.lower.calls import Argument, builtin, place, shape_of
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, describe, is_number, whole
-from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params
+from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
+from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params, show_params
 from tlc.ir.ops.shape import normal_axis
 
 Builtin = Callable[[Context, ast.Call, list[Argument]], Lowered]
@@ -30,7 +30,10 @@ def special(names: str, params: str = "") -> Callable[[Callable[..., Lowered]], 
     def register(function: Callable[..., Lowered]) -> Builtin:
         def run(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
             name = node.callee.span.text.rsplit(".", 1)[-1]
-            placed = place(cx, signature, arguments(cx, node, first), f"`{name}`", node.span)
+            form = f"it is `{show_params(name, signature)}`"
+            placed = place(
+                cx, signature, arguments(cx, node, first), f"`{name}`", node.span, hint=form
+            )
             return function(cx, node, *(placed.get(p.name) for p in signature))
 
         for name in names.split():
@@ -45,7 +48,7 @@ def arguments(cx: Context, node: ast.Call, first: list[Argument]) -> list[Argume
     found = list(first)
     for arg in node.args:
         value = arg.value
-        if arg.name == "device" and isinstance(value, ast.Name) and value.id in DEVICES:
+        if arg.name == "device" and isinstance(value, ast.Name) and not cx.scope.find(value.id):
             found.append(Argument(value.id, arg.span, arg.name))
         else:
             found.append(Argument(expressions.expression(cx, value), arg.span, arg.name))
@@ -58,7 +61,8 @@ def hint_device(cx: Context, device: Argument | None) -> None:
         return
     if device.value not in DEVICES:
         hint = "a shape is a list: `[2, 3]`" if is_number(device.value) else ""
-        text = f"a device is one of {', '.join(DEVICES)}, and this is {describe(device.value)}"
+        shown = device.value if isinstance(device.value, str) else describe(device.value)
+        text = f"a device is one of {', '.join(DEVICES)}, and this is {shown}"
         cx.fail("E0203", text, device.span, hint=hint)
     if device.value != "auto" and not cx.skipping:
         cx.program.hints.setdefault(device.value, device.span)
@@ -73,7 +77,7 @@ def need_axis(cx: Context, arg: Argument | None, rank: int, span: Span) -> int:
     """An axis counted from the front; the first one when none is named. `span` is the call's."""
     axis, place = (0, span) if arg is None else (whole(arg.value), arg.span)
     if arg is not None and not isinstance(axis, int):
-        cx.fail("E0303", f"an axis is a whole number, and this is {describe(arg.value)}", place)
+        cx.fail("E0303", f"an axis is a whole number, and this is {tell(arg.value)}", place)
     try:
         return normal_axis(int(axis or 0), rank)
     except TypeRuleError as problem:

@@ -16,8 +16,8 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, indexing, statements, structs
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
-from tlc.ir.lower.values import Lowered, describe, is_number, whole
-from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError
+from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
+from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError, show_params
 from tlc.ir.types import FLOATS
 
 
@@ -72,7 +72,13 @@ def call(cx: Context, node: ast.Call) -> Lowered:
         cx.fail("E0302", f"`{name}` is a struct, and no function", at, hint=hint)
     known = cx.program.functions.keys() | SPECIAL.keys() | BUILTINS.keys()
     what = "method" if first else "function"
-    hint = f"here that is {_ELSEWHERE[name]}" if name in _ELSEWHERE else did_you_mean(name, known)
+    hint = structs.instead(cx, node.callee, first[0].value if first else None)
+    hint = hint or did_you_mean(name, known)
+    if name in _ELSEWHERE:
+        hint = f"here that is {_ELSEWHERE[name]}"
+    scope = None if first else cx.scope.find(name)
+    if scope is not None:
+        cx.fail("E0302", f"`{name}` is {describe(scope.names[name])}, and no function", at)
     cx.fail("E0201", f"unknown {what} `{name}`", at, hint=hint)
 
 
@@ -119,9 +125,18 @@ def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
 
 
 def place(
-    cx: Context, params: Sequence[Param], args: Sequence[Argument], what: str, span: Span
+    cx: Context,
+    params: Sequence[Param],
+    args: Sequence[Argument],
+    what: str,
+    span: Span,
+    declared: Sequence[Label] = (),
+    hint: str = "",
 ) -> dict[str, Argument]:
-    """Arguments by parameter name. Reports too many, unknown, repeated and missing ones."""
+    """Arguments by parameter name. Reports too many, unknown, repeated and missing ones.
+
+    `declared` and `hint` show what is called, to whoever called it wrongly.
+    """
     placed: dict[str, Argument] = {}
     names = [p.name for p in params]
     positional = iter(names)
@@ -132,13 +147,16 @@ def place(
         if name is None:
             cx.fail(
                 "E0203",
-                f"{what} takes {_count(len(names))}, and {len(args)} are given",
+                f"{what} takes {_count(len(names))}, and {_given(len(args))}",
                 arg.span,
                 "this one is too many",
+                declared,
+                hint,
             )
         if name not in names:
-            hint = did_you_mean(name, names) or f"its parameters are {', '.join(names) or 'none'}"
-            cx.fail("E0203", f"{what} has no parameter `{name}`", arg.span, hint=hint)
+            near = did_you_mean(name, names) or hint
+            text = f"{what} has no parameter `{name}`"
+            cx.fail("E0203", text, arg.span, others=declared, hint=near)
         if name in placed:
             first = Label(placed[name].span, "given here first")
             cx.fail("E0203", f"`{name}` is given twice", arg.span, others=[first])
@@ -146,12 +164,16 @@ def place(
     missing = [p.name for p in params if p.default is None and p.name not in placed]
     if missing:
         listed = " and ".join(f"`{m}`" for m in missing)
-        cx.fail("E0203", f"{what} needs {listed}", span)
+        cx.fail("E0203", f"{what} needs {listed}", span, others=declared, hint=hint)
     return placed
 
 
 # names of parameters in NumPy
 _NUMPY = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def _given(n: int) -> str:
+    return "one is given" if n == 1 else f"{n} are given"
 
 
 def _count(n: int) -> str:
@@ -186,7 +208,8 @@ def invoke(
     if len(type_args) > len(fn.generics):
         cx.fail("E0203", f"`{fn.name}` has {len(fn.generics)} type parameters", type_args[-1].span)
     params = [Param(p.name) for p in fn.params]
-    placed = place(cx, params, args, f"`{fn.name}`", span)
+    head = fn.name_span.to(fn.params[-1].span) if fn.params else fn.name_span
+    placed = place(cx, params, args, f"`{fn.name}`", span, [Label(head, "declared here")])
     scope, symbols = Scope(cx.globals), Symbols(types=dict.fromkeys(fn.generics))
     symbols.types.update(zip(fn.generics, (t.name for t in type_args), strict=False))
     if owner:
@@ -219,8 +242,8 @@ def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | 
                 value, at = statements.body(cx, fn.body.body), _last(fn)
             except statements.Return as found:
                 value, at = found.value, found.span
-            except statements.LoopExit:
-                cx.fail("E0101", "`break` and `continue` stand inside a loop", fn.name_span)
+            except statements.LoopExit as exit:
+                raise CompileError([statements.misplaced(exit)]) from None
         if fn.result is None:
             return value
         plain = fn.result.name not in symbols.types
@@ -244,7 +267,8 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
 
     An elementwise function of plain numbers is a plain number, computed at once.
     """
-    placed = place(cx, op.params, args, f"`{name}`", span)
+    form = f"it is `{show_params(name, op.params)}`"
+    placed = place(cx, op.params, args, f"`{name}`", span, hint=form)
     tensors = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
     if op.elementwise and all(is_number(arg.value) for arg in tensors):
         from tlc.ir.interp import on_numbers
@@ -359,7 +383,7 @@ def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
         code = "E0303"  # a fraction where a whole number is wanted
     cx.fail(
         code,
-        f"`{param.name}` of `{name}` is {wanted}{late}, and this is {describe(arg.value)}",
+        f"`{param.name}` of `{name}` is {wanted}{late}, and this is {tell(arg.value)}",
         arg.span,
     )
 
@@ -374,7 +398,7 @@ def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     for item in value:
         number = whole(item)
         if number is None or (isinstance(number, int) and number < 0):
-            held = describe(item) if number is None else number
+            held = tell(item)
             code = "E0304" if isinstance(item, Value) else "E0303"
             cx.fail(code, f"a shape is a list of sizes, and this has {held}", span)
         sizes.append(Dim.of(number))

@@ -12,6 +12,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context, where
 from tlc.ir.lower.values import Flag, Lowered, Struct, Text, describe, is_number, truth, whole
+from tlc.ir.types import FLOATS
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
@@ -92,6 +93,12 @@ def same_text(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Bin
 
 
 def no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> NoReturn:
+    hint = ""
+    kinds = {v.tensor.dtype for v in (left, right) if isinstance(v, Value)}
+    if op in ("&&", "||") and kinds & set(FLOATS):
+        hint = "masks are combined; a comparison makes one: `x != 0.0`"
+    elif "i32" in kinds and (is_number(left) or is_number(right)):
+        hint = "integer tensors hold indices; convert with `as float16`"
     cx.fail(
         "E0302",
         f"no `{op}` of {describe(left)} and {describe(right)}",
@@ -100,6 +107,7 @@ def no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.B
             Label(node.left.span, f"this is {describe(left)}"),
             Label(node.right.span, f"this is {describe(right)}"),
         ],
+        hint=hint,
     )
 
 

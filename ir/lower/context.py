@@ -123,7 +123,7 @@ class Context:
     ) -> NoReturn:
         """Raise a CompileError that also shows the calls that led here."""
         called = [(name, at) for name, at in reversed(self.calls) if at is not None]
-        trail = [Label(at, f"in this call of `{name}`") for name, at in called]
+        trail = [Label(at, f"in this call of `{name}`") for name, at in dict.fromkeys(called)]
         raise CompileError([Diagnostic(code, message, span, label, (*others, *trail[:4]), hint)])
 
     def unsupported(self, what: str, span: Span, hint: str = "") -> NoReturn:

@@ -24,6 +24,7 @@ from tlc.ir.lower.values import (
     first_piece,
     is_number,
     show,
+    tell,
     truth,
     whole,
 )
@@ -121,7 +122,7 @@ def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
         return Dim.of(read(cx, value, span))
     end = whole(value)
     if end is None:
-        cx.fail("E0303", f"a range ends at a whole number, and this is {describe(value)}", span)
+        cx.fail("E0303", f"a range ends at a whole number, and this is {tell(value)}", span)
     return end
 
 

@@ -18,6 +18,7 @@ from tlc.ir.lower.values import (
     Range,
     Struct,
     describe,
+    tell,
     whole,
 )
 from tlc.ir.opdef import TypeRuleError
@@ -125,7 +126,8 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
     """Each item takes one axis; integers drop it, slices keep it, an index tensor gathers rows."""
     rank = value.tensor.rank
     if len(node.items) > rank:
-        cx.fail("E0303", f"{len(node.items)} indices for {value.type}", node.span)
+        axes = f"{rank} {'axis' if rank == 1 else 'axes'}"
+        cx.fail("E0303", f"{len(node.items)} indices, and {value.type} has {axes}", node.span)
     out, axis = value, 0
     for item in node.items:
         if isinstance(item, ast.Slice):
@@ -147,9 +149,7 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
             continue
         at = whole(found)
         if at is None:
-            cx.fail(
-                "E0303", f"an index is a whole number, and this is {describe(found)}", item.span
-            )
+            cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", item.span)
         size = out.tensor.shape[axis]
         start = Dim.of(at)
         if start.is_static and int(start) < 0:

@@ -17,7 +17,7 @@ from tlc.ir.lower import assignment, calls, expressions, imports, statements, st
 from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
-from tlc.ir.lower.types import Symbols, is_tensor_type
+from tlc.ir.lower.types import Symbols, is_tensor_type, unknown_types
 from tlc.ir.lower.types import declared as declared_type
 from tlc.ir.lower.values import Lowered as Known
 from tlc.ir.lower.values import describe
@@ -196,6 +196,10 @@ def _declarations(
     program.missing = missing
     for impl in impls:
         problems += structs.declare(program, impl)
+        for fn in impl.fns:
+            problems += unknown_types(program, fn, (*impl.generics, *fn.generics))
+    for fn in functions.values():
+        problems += unknown_types(program, fn, fn.generics)
     bodies: dict[str, list[ast.Fn]] = {name: [fn] for name, fn in functions.items()}
     for fn in (fn for impl in impls for fn in impl.fns):
         bodies.setdefault(fn.name, []).append(fn)
@@ -238,12 +242,7 @@ def _main(program: Program, tree: ast.Program) -> Func:
         except statements.Panic:
             break
         except (statements.Return, statements.LoopExit) as exit:
-            where = exit.span if isinstance(exit, statements.Return) else tree.span
-            problems.append(
-                Diagnostic(
-                    "E0101", "`return`, `break` and `continue` have nothing to leave here", where
-                )
-            )
+            problems.append(statements.misplaced(exit))
         cx.scope = Scope(top)
     if problems:
         raise CompileError(problems)
@@ -279,8 +278,8 @@ def _statements(cx: Context, block: ast.Test | ast.Bench) -> None:
             statements.body(cx, block.body.body)
     except statements.Panic:
         pass
-    except (statements.Return, statements.LoopExit):
-        cx.fail("E0101", "`return`, `break` and `continue` have nothing to leave here", block.span)
+    except (statements.Return, statements.LoopExit) as exit:
+        raise CompileError([statements.misplaced(exit)]) from None
 
 
 # ---- functions as entries ------------------------------------------------------------------------

@@ -118,6 +118,10 @@ def _concat(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
 def _stack(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
     values, places, dim = _to_join(cx, node, first)
     axis = need_axis(cx, dim, values[0].tensor.rank + 1, node.span)
+    for value, place in zip(values, places, strict=True):
+        if value.type != values[0].type:
+            text = f"a stack is made of equal shapes: {values[0].type} and {value.type} differ"
+            cx.fail("E0301", text, place)
     lifted = [cx.emit("unsqueeze", v, dim=axis, span=node.span) for v in values]
     return _joined(cx, lifted, places, axis, node.span)
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NoReturn
 
 from tlc.frontend import ast
-from tlc.frontend.diagnostics import CompileError
+from tlc.frontend.diagnostics import CompileError, Diagnostic
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
@@ -31,8 +31,16 @@ class Return(Exception):
 class LoopExit(Exception):
     """`break` (stop is true) or `continue` reached."""
 
-    def __init__(self, stop: bool) -> None:
-        self.stop = stop
+    def __init__(self, stop: bool, span: Span) -> None:
+        self.stop, self.span = stop, span
+
+
+def misplaced(exit: Return | LoopExit) -> Diagnostic:
+    """What is wrong with a `return`, `break` or `continue` that has nothing to leave."""
+    if isinstance(exit, Return):
+        return Diagnostic("E0101", "this `return` stands outside of a function", exit.span)
+    word = "break" if exit.stop else "continue"
+    return Diagnostic("E0101", f"this `{word}` stands outside of a loop", exit.span)
 
 
 class Panic(Exception):
@@ -134,9 +142,9 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
         case ast.Loop():
             _repeat(cx, node, None)
         case ast.Break():
-            raise LoopExit(stop=True)
+            raise LoopExit(True, node.span)
         case ast.Continue():
-            raise LoopExit(stop=False)
+            raise LoopExit(False, node.span)
         case ast.Return(value=value):
             result = None if value is None else expressions.expression(cx, value)
             raise Return(result, node.span if value is None else value.span)
@@ -171,7 +179,7 @@ def _parts(
 ) -> tuple[Lowered, ...] | list[Lowered]:
     """The parts of a tuple or array, one for each name."""
     if not isinstance(value, tuple | list) or len(value) != count:
-        cx.fail("E0302", f"{count} names for {describe(value)}", node.span)
+        cx.fail("E0302", f"{count} names, and this is {describe(value)}", node.span)
     return value
 
 

@@ -94,8 +94,22 @@ def field(cx: Context, value: Struct, node: ast.Attribute) -> Lowered:
         hint = f"`{node.name}` is a method; call it: `.{node.name}(...)`"
     else:
         hint = did_you_mean(node.name, value.fields)
-    text = f"{describe(value)} has no field `{node.name}`"
+        hint = hint or f"its fields are {', '.join(value.fields) or 'none'}"
+    text = f"`{describe(value)}` has no field `{node.name}`"
     cx.fail("E0204", text, node.name_span, hint=hint)
+
+
+def instead(cx: Context, callee: ast.Expr, receiver: Lowered) -> str:
+    """A hint for a call of something that a struct does not have."""
+    structs, methods = cx.program.structs, cx.program.methods
+    match callee:
+        case ast.Attribute(name=name) if isinstance(receiver, Struct):
+            return did_you_mean(name, methods.get(receiver.decl.name, ()))
+        case ast.Path(parts=(owner, name)) if owner in structs:
+            return did_you_mean(name, methods.get(owner, ()))
+        case ast.Path(parts=(owner, _)):
+            return did_you_mean(owner, structs)
+    return ""
 
 
 def method(cx: Context, value: Lowered, name: str) -> ast.Fn | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tlc.frontend import ast
-from tlc.frontend.diagnostics import Label
+from tlc.frontend.diagnostics import Diagnostic, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.context import Context
+from tlc.ir.lower.context import Context, Program
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.values import (
     Flag,
@@ -25,6 +25,7 @@ from tlc.ir.lower.values import (
     describe,
     first_piece,
     is_number,
+    tell,
     whole,
 )
 from tlc.ir.types import SPELLINGS, TensorType, show_shape
@@ -151,7 +152,8 @@ def unify(
     here = Label(node.span, f"{what} is declared {node.span.text}")
     if value.tensor.dtype != dtype:
         hint = f"convert with `as {node.name}`" if "f" in dtype + value.tensor.dtype else ""
-        cx.fail("E0302", f"{what} is {value.type}", span, f"this is {value.type}", [here], hint)
+        text = f"{what} must be {node.span.text}, and this is {value.type}"
+        cx.fail("E0302", text, span, f"this is {value.type}", [here], hint)
     dims = node.dims or ()
     if len(dims) != len(shape):
         cx.fail(
@@ -171,6 +173,9 @@ def unify(
                 continue
         elif (solved := _solve(cx, dim, size, symbols)) is not None:
             name, found = solved
+            if found is None:
+                text = f"dimension {axis} of {what} is {size}, and not of the form {dim.span.text}"
+                cx.fail("E0301", text, span, f"this is {value.type}", [here])
             symbols.sizes[name] = found
             symbols.places[name] = Label(span, f"`{name}` is {found} here")
             continue
@@ -191,8 +196,10 @@ def unify(
             )
 
 
-def _solve(cx: Context, node: ast.Expr, size: Dim, symbols: Symbols) -> tuple[str, Dim] | None:
-    """The one unbound symbol of `k*N + c` and its size, when the size fits."""
+def _solve(
+    cx: Context, node: ast.Expr, size: Dim, symbols: Symbols
+) -> tuple[str, Dim | None] | None:
+    """The one unbound symbol of `k*N + c` and its size: None where none fits."""
     trial = Symbols(dict(symbols.sizes), dict(symbols.places))
     before = set(trial.sizes)
     form = _size(cx, node, trial, bind=True)
@@ -204,7 +211,7 @@ def _solve(cx: Context, node: ast.Expr, size: Dim, symbols: Symbols) -> tuple[st
     rest = size - form.substitute({name: 0})
     found = rest.exact_div(factor) if factor.is_static and int(factor) else None
     if found is None or form.substitute({name: found}) != size:
-        cx.fail("E0301", f"{size} is not of the form {node.span.text}", node.span)
+        return name, None
     return name, found
 
 
@@ -266,9 +273,10 @@ def _unfit(cx: Context, node: ast.TypeExpr, value: Lowered, span: Span, what: st
     wanted = node.name if node.dims is None and not node.args else node.span.text
     cx.fail(
         "E0302",
-        f"{what} must be {wanted}, and this is {describe(value)}",
+        f"{what} must be {wanted}, and this is {tell(value)}",
         span,
         others=[Label(node.span, "declared here")],
+        hint="" if value is not None else "its value is its last expression, or `return e`",
     )
 
 
@@ -347,8 +355,25 @@ def _items(
 
 
 def _unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:
-    hint = did_you_mean(node.name, [*SPELLINGS, *_HOST_TYPES, *cx.program.structs, "Tensor"])
+    hint = did_you_mean(node.name, _known_types(cx.program))
     cx.fail("E0201", f"unknown type `{node.name}`", node.span, hint=hint)
+
+
+def _known_types(program: Program) -> list[str]:
+    own = [*SPELLINGS, *_HOST_TYPES, *_VECTORS, *_LATER, "Tensor", "Vec", "tuple", "Self"]
+    return [*own, *program.structs]
+
+
+def unknown_types(program: Program, fn: ast.Fn, generics: Sequence[str]) -> Iterator[Diagnostic]:
+    """The types in a function's signature that there are not, whether it is called or not."""
+    known = {*_known_types(program), *generics}
+    waiting = [t for t in (fn.result, *(p.type for p in fn.params)) if t is not None]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.args
+        if node.name not in known:
+            hint = did_you_mean(node.name, known)
+            yield Diagnostic("E0201", f"unknown type `{node.name}`", node.span, hint=hint)
 
 
 def dtype_of(cx: Context, node: ast.TypeExpr) -> str:

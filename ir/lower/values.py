@@ -180,6 +180,11 @@ def describe(value: Lowered) -> str:
     return type(value).__name__
 
 
+def tell(value: Lowered) -> str:
+    """A number as it is, anything else by its type: for messages about what was written."""
+    return repr(value) if is_number(value) else describe(value)
+
+
 def first_piece(value: Lowered) -> Lowered:
     """The first tensor of the pieces of a split; anything else as it is."""
     return value[0] if isinstance(value, Pieces) and value else value
@@ -266,6 +271,7 @@ __all__ = [
     "is_number",
     "show",
     "show_shape",
+    "tell",
     "truth",
     "whole",
 ]

@@ -28,6 +28,10 @@ class Term:
     value: Value
 
 
+def _tensors(count: int) -> str:
+    return "one tensor" if count == 1 else f"{count} tensors"
+
+
 def parse_spec(spec: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     """`"ij,jk->ik"` as labels of each operand and of the result.
 
@@ -39,7 +43,7 @@ def parse_spec(spec: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], 
     parts = left.split(",")
     if len(parts) != len(ranks):
         raise TypeRuleError(
-            f'"{spec}" is for {len(parts)} tensors, and {len(ranks)} are given', "E0302"
+            f'"{spec}" is for {_tensors(len(parts))}, and {len(ranks)} given', "E0302"
         )
     inputs = [
         _labels(spec, part, rank, at)

@@ -297,6 +297,9 @@ defop(
 
 
 def _where(mask: Type, a: Type, b: Type) -> tuple[Type, ...]:
+    if isinstance(mask, TensorType) and mask.dtype in FLOATS:
+        text = f"a mask is needed, and this is {mask}"
+        raise TypeRuleError(text, "E0302", (0,), "a comparison makes one: `x > 0.0`")
     _logical(mask)
     found = a if isinstance(a, TensorType) and a == b else _floats(a, b, start=1)
     if mask != found.with_dtype("bool"):

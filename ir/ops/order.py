@@ -138,7 +138,7 @@ compose(
 def top(b: Builder, x: Value, k: Dim) -> tuple[Value, Value]:
     """The k largest along the last axis, the largest first, and where they are."""
     size = _rows(x.type).shape[-1]
-    b.check_at_most(k, size, f"the {k} largest of {size} elements")
+    b.check_at_most(k, size, f"{size} elements have no {k} largest")
     flat, along = (
         b.emit(
             "slice",

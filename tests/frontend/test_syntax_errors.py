@@ -61,6 +61,8 @@ MISTAKES = {
         "if a { b }\nelif c { d }\n",
         "else { x }\n",
         "f(1) = 2\n",
+        "for (i = 0; i < 3; i++) { }\n",
+        "let x += 3\n",
         "learn { epochs 100 }\n",
     ],
     "expressions": [
