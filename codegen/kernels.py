@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from tlc.codegen.assembly import Draft, Kernel, Variant
 from tlc.codegen.expression import Region
 from tlc.codegen.families import (
+    attention,
     column,
     concat,
     elementwise,
@@ -28,6 +29,7 @@ from tlc.ir.formats import PACKED
 __all__ = ["FAMILIES", "Kernel", "Variant", "generate", "module_text"]
 
 FAMILIES: dict[str, Callable[[Draft], list[Variant]]] = {
+    "attention": attention.variants,
     "elementwise": elementwise.variants,
     "row": row.variants,
     "column": column.variants,

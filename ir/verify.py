@@ -40,6 +40,7 @@ FUSED_OPS = frozenset(
 MADE_BY_FUSION = frozenset({"fused"})
 # what a kernel may hold beside what it computes
 IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
+IN_ATTENTION = IN_KERNELS | {"permute", "reshape"}
 REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2}
 # regions that see the values around them
 OPEN = frozenset({"loop", "if"})
@@ -84,14 +85,14 @@ def _func(func: Func, stage: str) -> None:
     for value in func.params:
         _need(isinstance(value.type, TensorType), "a parameter is no tensor")
         known |= symbols_of(value.type)
-    _block(func.body, stage, _Place(frozenset(known), kernel=False))
+    _block(func.body, stage, _Place(frozenset(known)))
 
 
 class _Place:
-    """Where a block stands: what is known around it, and whether it is inside a kernel."""
+    """Where a block stands: what is known around it, and the family of the kernel it is in."""
 
     def __init__(
-        self, symbols: frozenset[str], kernel: bool, values: frozenset[Value] = frozenset()
+        self, symbols: frozenset[str], kernel: str = "", values: frozenset[Value] = frozenset()
     ) -> None:
         self.symbols, self.kernel, self.values = symbols, kernel, values
 
@@ -114,7 +115,7 @@ def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
             len(op.regions) == REGIONS.get(op.name, 0), f"{op.name} has {len(op.regions)} regions"
         )
         if op.name in OPEN:
-            symbols |= _control(op, stage, _Place(symbols, False, frozenset(known)))
+            symbols |= _control(op, stage, _Place(symbols, values=frozenset(known)))
         else:
             defined = {op.attrs["symbol"]} if "symbol" in op.attrs else set()
             _need(_op_symbols(op) <= symbols, f"{op.name} has a symbol that no parameter has")
@@ -122,7 +123,7 @@ def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
             for region in op.regions:
                 # a kernel sees its operands only through the arguments of its region, and what
                 # is computed once sees nothing of a call
-                _block(region, stage, _Place(symbols, kernel=op.name == "fused"))
+                _block(region, stage, _Place(symbols, str(op.attrs.get("family", ""))))
                 _region(op, region)
         for value in op.results:
             _need(value not in known, f"a result of {op.name} is defined twice")
@@ -141,7 +142,7 @@ def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
     condition = op.attrs["condition"]
     _need(condition.symbols() <= around, f"the condition of {op.name} has an unknown symbol")
     for at, region in enumerate(op.regions):
-        ends = _block(region, stage, _Place(around, False, place.values))
+        ends = _block(region, stage, _Place(around, values=place.values))
         steps = [i[2] if op.name == "loop" else i[1 + at] for i in ints]
         _need(symbols_of(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
         if op.name == "loop":
@@ -155,7 +156,8 @@ def _allowed(op: Op, stage: str, place: _Place) -> bool:
     if stage == "lowered":
         return op.name not in MADE_BY_FUSION
     if place.kernel:
-        return op.defn.elementwise or op.defn.kernel is not None or op.name in IN_KERNELS
+        also = IN_ATTENTION if place.kernel == "attention" else IN_KERNELS
+        return op.defn.elementwise or op.defn.kernel is not None or op.name in also
     return op.name in FUSED_OPS
 
 

@@ -13,7 +13,7 @@ def _contract(a: Type, b: Type) -> tuple[Type, ...]:
     a, b = _floating(a, 0), _floating(b, 1)
     if a.rank > 1 < b.rank:
         _inner(a, b)
-    if a.rank != b.rank or a.rank not in (2, 3) or a.shape[:-2] != b.shape[:-2]:
+    if a.rank != b.rank or a.rank < 2 or a.shape[:-2] != b.shape[:-2]:
         raise TypeRuleError(
             f"{a} and {b} are not matrices, or batches of equal size", "E0301", (0, 1)
         )

@@ -7,15 +7,18 @@ Views disappear: inside a kernel they are `access` operations on its operands; o
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from tlc.ir.builder import Builder
-from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
+from tlc.ir.passes import attention
+from tlc.ir.passes.attention import QUERIES, SCORES, Attention
 from tlc.ir.passes.canonical import counting_axis, splat, widens
 from tlc.ir.passes.cleanup import dce
+from tlc.ir.passes.factors import permuted
 from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
 from tlc.ir.passes.views import Access, identity, reshaped, through, trace
 from tlc.ir.types import TensorType
@@ -26,21 +29,30 @@ def fuse(func: Func) -> dict[Op, Op]:
     """Replace the computing operations of a function by `fused` ones; for each of them, the
     operation whose result it stores."""
     stores: dict[Op, Op] = {}
-    _fuse_block(func.body, None, stores)
+    attentions = attention.find(func)
+    dce(func)  # what attention was written as
+    _fuse_block(func.body, None, stores, attentions)
     dce(func)  # constants that went into kernels
-    return stores
+    written = {a.result: a.written for a in attentions.values()}
+    return {kernel: written.get(op, op) for kernel, op in stores.items()}
 
 
-def _fuse_block(block: Block, around: _Rewriter | None, stores: dict[Op, Op]) -> None:
-    _clone_conversions(block, around)
-    group_of = form_groups(block)
-    out = _Rewriter(block, group_of, around, stores)
+def _fuse_block(
+    block: Block,
+    around: _Rewriter | None,
+    stores: dict[Op, Op],
+    attentions: Mapping[Op, Attention],
+) -> None:
+    _clone_conversions(block, around, attentions)
+    out = _Rewriter(block, around, stores, attentions)
     for op in block.ops:
         out.op(op)
     block.ops = out.ops
 
 
-def _clone_conversions(block: Block, around: _Rewriter | None) -> None:
+def _clone_conversions(
+    block: Block, around: _Rewriter | None, attentions: Mapping[Op, Attention]
+) -> None:
     """Give every reader its own copy of a counter or of a conversion to a wider type: that is
     cheaper than to store it. From outside of a region, only what is stored there is converted."""
     ops: list[Op] = []
@@ -48,7 +60,7 @@ def _clone_conversions(block: Block, around: _Rewriter | None) -> None:
     for op in block.ops:
         for at, operand in enumerate(op.operands):
             source = operand.owner
-            if source is None or not _is_cheap(source) or not is_compute(op):
+            if source is None or not _is_cheap(source) or not is_compute(op) or op in attentions:
                 continue
             if source in own or (around is not None and all(map(around.holds, source.operands))):
                 copy = Op(source.defn, list(source.operands), dict(source.attrs), span=source.span)
@@ -70,11 +82,13 @@ class _Rewriter:
     def __init__(
         self,
         block: Block,
-        group_of: dict[Op, Group],
         around: _Rewriter | None,
         stores: dict[Op, Op],
+        attentions: Mapping[Op, Attention],
     ) -> None:
-        self.group_of, self.stores = group_of, stores
+        self.stores, self.attentions = stores, attentions
+        self.group_of = form_groups(block, attentions)
+        self.readers = uses(block)
         self.ops: list[Op] = []
         # a region reads what is stored around it; what it stores itself is its own
         outer: MutableMapping[Value, Value] = {} if around is None else around.stored
@@ -83,12 +97,15 @@ class _Rewriter:
     def op(self, op: Op) -> None:
         if op in self.group_of:
             group = self.group_of[op]
-            if group.sink is op:
+            if group.sink is op and group.family == "attention":
+                self._arranged(group)
+            elif group.sink is op:
                 self.stored[op.result] = self._kernel(group)
         elif not op.defn.view and not isinstance(_number(op), Dim):
             op.operands = [self.in_memory(v) for v in op.operands]
             for region in op.regions:
-                _fuse_block(region, self if op.name in OPEN else None, self.stores)
+                around = self if op.name in OPEN else None
+                _fuse_block(region, around, self.stores, self.attentions)
             self.ops.append(op)
             self.stored.update((v, v) for v in op.results)
 
@@ -148,10 +165,32 @@ class _Rewriter:
 
     # ---- kernels --------------------------------------------------------------------------------
 
-    def _kernel(self, group: Group) -> Value:
-        """One `fused` operation for a group; the value with the sink's own shape."""
+    def _arranged(self, group: Group) -> None:
+        """A kernel that stores its rows in the order in which their only reader shows them."""
+        full = group.shapes[FULL]
+        shown, order, views = group.sink.result, tuple(range(len(full))), list[Op]()
+        while True:
+            readers = self.readers.get(shown, [])
+            if len(readers) != 1 or readers[0].name not in ("reshape", "permute"):
+                break
+            views += readers
+            shown = views[-1].result
+            if views[-1].name == "permute":
+                order = permuted(full, group.sink.result.tensor.shape, views) or ()
+                break
+        if not order or order == tuple(sorted(order)) or order[-1] != len(full) - 1:
+            shown, order = group.sink.result, ()
+        made = self._kernel(group, order)
+        shape = shown.tensor.shape
+        self.stored[shown] = Builder(Block(ops=self.ops), group.sink.span).reshape(made, shape)
+
+    def _kernel(self, group: Group, order: tuple[int, ...] = ()) -> Value:
+        """One `fused` operation for a group; the value with the sink's own shape, or, when its
+        axes are stored in another order, with that."""
         kernel = _Kernel(self, group)
         result = kernel.build()
+        if order:
+            result = kernel.builder.emit("permute", result, axes=order)
         family, results = group.family, (result.type,)
         region = kernel.block
         region.ops.append(Op(OPS["yield"], [result], {}))
@@ -169,7 +208,7 @@ class _Rewriter:
         fused.results = [Value(result.type, fused)]
         self.ops.append(fused)
         self.stores[fused] = group.sink
-        shape = group.sink.result.tensor.shape
+        shape = result.tensor.shape if order else group.sink.result.tensor.shape
         return Builder(Block(ops=self.ops), fused.span).reshape(fused.result, shape)
 
 
@@ -227,11 +266,14 @@ class _Kernel:
     def _compute(self, op: Op) -> Value:
         level = self.group.level[op]
         attrs = dict(op.attrs)
+        attended = self.group.family == "attention"
         match op.defn.kernel:
             case "reduce":
-                operands = [self.read(op.operands[0], FULL)]
+                operands = [self.read(op.operands[0], SCORES if attended else FULL)]
                 if self.group.family == "row":
                     attrs["axis"] = len(self.group.shapes[FULL]) - 1
+            case "matmul" if attended:
+                operands = self._product(op)
             case "matmul" | "concat" | "sort" | "scan" | "scatter":
                 operands = [self.access(v, v.tensor.shape) for v in op.operands]
             case "gather":
@@ -244,6 +286,14 @@ class _Kernel:
                     return self._counter(op, level)
         self.builder.span = op.span
         return self.once(op.name, operands, attrs)
+
+    def _product(self, op: Op) -> list[Value]:
+        """The operands of a product of attention: the left one is made here, the right one read."""
+        left, right = op.operands
+        made = self.read(left, SCORES if op is self.group.root else QUERIES)
+        if made.tensor.shape != left.tensor.shape:
+            made = self.once("reshape", [made], {"shape": left.tensor.shape})
+        return [made, self.access(right, right.tensor.shape)]
 
     def _counter(self, op: Op, level: str) -> Value:
         """`iota` on the group's shape, where an axis of it counts the same; else written out."""
@@ -272,7 +322,7 @@ class _Kernel:
             inside = self.computed(owner)
             if self.group.level[owner] == level:
                 return inside
-            assert (self.group.level[owner], level) == (KEPT, FULL)
+            assert self.group.level[owner] == KEPT
             return self.once("broadcast", [inside], {"shape": shape})
         number = splat(value)
         if number is not None:

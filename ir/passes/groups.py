@@ -10,10 +10,12 @@ in row-major order, whatever their shapes.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tlc.ir.core import Block, Op, Value, uses
 from tlc.ir.dims import Dim, product
+from tlc.ir.passes.attention import Attention
 from tlc.ir.passes.canonical import splat
 from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 
@@ -44,8 +46,8 @@ def is_compute(op: Op) -> bool:
     return op.defn.elementwise or op.defn.kernel is not None
 
 
-def form_groups(block: Block) -> dict[Op, Group]:
-    """The group of every computing operation of a block.
+def form_groups(block: Block, attentions: Mapping[Op, Attention]) -> dict[Op, Group]:
+    """The group of every computing operation of a block; those of an attention stay together.
 
     A group may count on a reduction behind one of its operations that then, because others read
     it too, does not come to stand in the group; such reductions are barred and the walk repeated.
@@ -53,17 +55,28 @@ def form_groups(block: Block) -> dict[Op, Group]:
     readers = _readers(block)
     barred: set[Op] = set()
     while True:
-        group_of = _walk(block, readers, barred)
+        group_of = _walk(block, readers, barred, attentions)
         absent = {g.root for g in group_of.values() if g.root is not None and g.root not in g.level}
         if not absent:
             return group_of
         barred |= absent
 
 
-def _walk(block: Block, readers: dict[Value, list[Op]], barred: set[Op]) -> dict[Op, Group]:
+def _walk(
+    block: Block,
+    readers: dict[Value, list[Op]],
+    barred: set[Op],
+    attentions: Mapping[Op, Attention],
+) -> dict[Op, Group]:
     group_of: dict[Op, Group] = {}
     for op in reversed(block.ops):
         if not is_compute(op):
+            continue
+        attention = attentions.get(op)
+        if attention is not None and op is not attention.root:
+            inner = group_of[op] = group_of[attention.root]
+            inner.level[op] = attention.level[op]
+            inner.reads |= _operands(op)
             continue
         into = {group_of.get(reader) for reader in readers.get(op.result, ())}
         group = into.pop() if len(into) == 1 else None
@@ -72,6 +85,8 @@ def _walk(block: Block, readers: dict[Value, list[Op]], barred: set[Op]) -> dict
         group.reads.discard(op.result)
         group.reads |= _operands(op)
         group_of[op] = group
+        if attention is not None:
+            group.family, group.shapes = "attention", attention.shapes
     for group in group_of.values():
         if FULL not in group.shapes:
             group.shapes[FULL] = _finest(group)

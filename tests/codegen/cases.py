@@ -1,6 +1,6 @@
 """All sample kernels of this folder, by what they show."""
 
-from tests.codegen import element_cases, order_cases, product_cases, row_cases
+from tests.codegen import attention_cases, element_cases, order_cases, product_cases, row_cases
 
 EVERYTHING = (
     element_cases.elementwise,
@@ -27,4 +27,6 @@ EVERYTHING = (
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,
+    attention_cases.attentions,
+    attention_cases.special_scores,
 )

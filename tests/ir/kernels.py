@@ -48,6 +48,9 @@ def check_kernels(func: Func) -> None:
             case "column":
                 assert len(reductions) == 1
                 assert not roots
+            case "attention":
+                assert reductions == ["reduce_max", "reduce_sum"]
+                assert roots == ["contract", "contract"]
             case _:
                 assert roots == [ROOTS[family]]
                 assert not reductions

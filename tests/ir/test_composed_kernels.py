@@ -43,7 +43,7 @@ F16 = "float16"
         (
             f"(q: {F16}[N, 4, 8], k: {F16}[M, 4, 8], v: {F16}[M, 4, 8]) -> {F16}[N, 4, 8]"
             " { attention(q, k, v) }",
-            "elementwise matmul row matmul elementwise",
+            "attention",
         ),
         # all windows, and the product with the weights, their bias and what follows
         (

@@ -1,0 +1,238 @@
+"""Attention for one CPU thread: tiles of rows and blocks of keys, 6 by 32 in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tlc.codegen.assembly import Draft, Kernel, groups_for
+from tlc.codegen.elements import uniform, used
+from tlc.codegen.expression import LANES, SCALARS, Access, Scope, kind
+from tlc.codegen.families.attention_region import Attention, Matrix
+from tlc.codegen.families.product import Operand as Side
+from tlc.codegen.families.product import lane_reader, positions
+from tlc.codegen.iteration import ONE, ZERO, Sizes, offset, split
+from tlc.codegen.memory import Lanes, Rows, buffer_type, lane_store, plus, scalar_load
+from tlc.ir.core import Value
+
+GROUP = 6  # rows of the micro-kernel
+KEYS = 128  # of a block
+FEW = 4  # rows for which it does not pay to turn keys into panels
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows that a thread keeps at hand, in groups that are multiplied at once, and keys of a
+    block."""
+
+    rows: int
+    group: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """How the cpu template computes a row of queries: 8 elements at `d`, or one at `at`."""
+
+    row: list[str]
+    start: list[str]
+    outer: int
+    inner: int
+    body: list[str]
+    tail: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Statements once per row, for 8 real lanes at `n`, and for the `real` first of 8."""
+
+    start: list[str]
+    body: list[str]
+    tail: list[str]
+
+
+def _tile(attention: Attention, rows: int | None) -> Tile:
+    """Queries and what is added up take about 190 KiB of stack at most."""
+    group = GROUP if rows is None else -(-rows // -(-max(1, rows) // GROUP))
+    most = max(GROUP, min(96, 24576 // (attention.depth + attention.width) // GROUP * GROUP))
+    if rows is None:
+        return Tile(most, group, KEYS)
+    return Tile(max(group, min(most // group * group, -(-rows // group) * group)), group, KEYS)
+
+
+def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
+    region, sizes = draft.region, draft.sizes
+    tile = _tile(attention, rows)
+    head_lines, row_lines, names = attention.names(sizes)
+    row_tiles = (attention.row_count + (tile.rows - 1)) // tile.rows
+    tiles = attention.head_count * row_tiles
+    place = positions(sizes, "tile", [("m0", row_tiles, tile.rows)], True)
+    place[-1] = place[-1].replace("const uint b", "const uint head")
+    query = _query(draft, attention, row_lines, names)
+    keys, values = attention.key, attention.value
+    layout = "nt" if keys.along == ONE else "nn" if keys.key == ONE else "any"
+    panel, element = None, ""
+    key_place = _place(sizes, keys, names)
+    if layout == "nt":
+        at = plus(key_place, offset(sizes, ZERO, [keys.key], ["n"]))
+        panel = lane_reader(region, sizes, _side(keys), at, ONE, "k")
+    elif layout == "nn":
+        at = plus(key_place, offset(sizes, ZERO, [keys.along], ["k"]))
+        panel = lane_reader(region, sizes, _side(keys), at, ONE, "n")
+    else:
+        at = plus(key_place, offset(sizes, ZERO, [keys.key, keys.along], ["n", "k"]))
+        element = scalar_load(keys.access, at)
+    at = plus(_place(sizes, values, names), offset(sizes, ZERO, [values.key], ["n"]))
+    value = lane_reader(region, sizes, _side(values), at, values.along, "d")
+    bounds = attention.bounds.statements(sizes, names)
+    score = _score(draft, attention, row_lines, names)
+    after = _after(draft, attention, row_lines, names)
+    lines = [*query.row, *bounds, *score.start, *after.start]
+    lines += [key_place, element, *(panel.start if panel else []), *value.start]
+    total = "totals[i]"
+    if not attention.keys.is_static or attention.keys == ZERO:
+        total = f"{sizes(attention.keys)} == 0u ? 1.0f : totals[i]"
+    return draft.kernel(
+        "attention",
+        groups=groups_for(tiles, 1),
+        tile=tile,
+        tiles=tiles,
+        place=place,
+        head=used(head_lines, lines),
+        rows=attention.row_count,
+        keys=attention.keys,
+        depth=attention.depth,
+        depth8=-(-attention.depth // 8) * 8,
+        value_width=attention.width,
+        width32=-(-attention.width // 32) * 32,
+        query=query,
+        bounds=bounds,
+        layout=layout,
+        direct=layout == "nt" and rows is not None and rows <= FEW,
+        step_key=sizes(keys.key),
+        panel=panel,
+        element=element,
+        value=value,
+        score=score,
+        after=after,
+        total=total,
+    )
+
+
+def _side(matrix: Matrix) -> Side:
+    return Side(matrix.access, ZERO, matrix.key, matrix.along)
+
+
+def _place(sizes: Sizes, matrix: Matrix, names: Sequence[str]) -> str:
+    """Where the keys (or values) of a head begin; rows do not move it."""
+    return offset(sizes, matrix.access.offset, matrix.lead, names)
+
+
+def _query(draft: Draft, attention: Attention, row_lines: list[str], names: Sequence[str]) -> Query:
+    region, sizes = draft.region, draft.sizes
+    accesses = region.reads([attention.queries])
+    *outer, inner = attention.cut
+    count = len(attention.lead)
+    to = f"queries + i * {-(-attention.depth // 8) * 8}u"
+    if outer:
+        cut_lines, cut = split(sizes, "at", attention.cut, "a")
+        scope = Scope(region, SCALARS, sizes)
+
+        def element(access: Access) -> str:
+            return scalar_load(access, offset(sizes, access.offset, access.strides, [*names, *cut]))
+
+        body = scope.compute([attention.queries], element)
+        body.append(f"*({to} + at) = {scope.names[attention.queries]};")
+        row = used(row_lines, [*body, *attention.bounds.statements(sizes, names)])
+        return Query(row, used(cut_lines, body), len(outer) + 1, attention.depth, body, [])
+    rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
+    start: list[str] = []
+    for access in accesses:
+        at = offset(sizes, access.offset, access.strides[:count], names)
+        start += rows.start(access, at, access.strides[-1])
+
+    def lanes(lanes: Lanes) -> list[str]:
+        block = scope.inside()
+        lines = block.compute([attention.queries], rows.load(lanes))
+        return [*lines, f"st8({to} + d, {block.names[attention.queries]});"]
+
+    depth = int(inner)
+    row = used(row_lines, [*start, *attention.bounds.statements(sizes, names)])
+    body = lanes(Lanes("d")) if depth >= 8 else []
+    return Query(row, start, 1, depth, body, lanes(Lanes("d", "real")) if depth % 8 else [])
+
+
+def _lanes(
+    draft: Draft,
+    attention: Attention,
+    target: Value,
+    source: Value,
+    row_lines: list[str],
+    names: Sequence[str],
+    expression: str,
+    store: Callable[[str, str, Lanes], list[str]],
+) -> Finish:
+    """What is computed of a row of sums (of `source`) along the last axis of the target."""
+    region, sizes = draft.region, draft.sizes
+    kept = dict(region.read_as)
+    region.read_as[source] = Access(source, None, "sums", source.tensor.shape, (), ZERO)
+    rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
+    accesses = region.reads([target])
+    start: list[str] = []
+    along = {source: ONE}
+    for access in accesses:
+        if access.value is source:
+            continue
+        at = offset(sizes, access.offset, access.strides[:-1], names)
+        start += rows.start(access, at, access.strides[-1])
+        along[access.value] = access.strides[-1]
+    start += scope.compute(
+        [v for v in uniform(region, target, along) if v is not source], rows.first
+    )
+
+    def lanes(lanes: Lanes) -> list[str]:
+        block, load = scope.inside(), rows.load(lanes)
+        lines = block.compute([target], lambda a: expression if a.value is source else load(a))
+        return lines + store(lanes.at, block.names[target], lanes)
+
+    body, tail = lanes(Lanes("n")), lanes(Lanes("n", "real"))
+    region.read_as = kept
+    return Finish(used(row_lines, [*start, *body]) + start, body, tail)
+
+
+def _score(
+    draft: Draft, attention: Attention, row_lines: list[str], names: Sequence[str]
+) -> Finish:
+    def store(at: str, value: str, lanes: Lanes) -> list[str]:
+        lowest = "splat8(as_type<float>(0xff800000u))"
+        real = f"select8({lowest}, {value}, {lanes.mask})" if lanes.count else value
+        return [
+            f"const f8 score = {real};",
+            "st8(scores_row + j, score);",
+            "best = fastmax8(score, best);",
+        ]
+
+    return _lanes(
+        draft, attention, attention.scores, attention.first, row_lines, names,
+        "ld8(scores_row + j)", store,
+    )  # fmt: skip
+
+
+def _after(
+    draft: Draft, attention: Attention, row_lines: list[str], names: Sequence[str]
+) -> Finish:
+    sizes, of = draft.sizes, kind(attention.result)
+    place = plus("out", offset(sizes, ZERO, attention.out[:-1], names))
+    out = f"device {buffer_type(draft.region.out.dtype)}* out_row = {place};"
+
+    def store(at: str, value: str, lanes: Lanes) -> list[str]:
+        return [lane_store(of, "out_row + n", value, lanes.count)]
+
+    made = _lanes(
+        draft, attention, attention.result, attention.mixed, row_lines, names,
+        "ld8(mixed_row + n) / splat8(total)", store,
+    )  # fmt: skip
+    rows = [line for line in row_lines if line not in made.start]
+    start = used(rows, [out]) + made.start + [out]
+    width = attention.width
+    return Finish(start, made.body if width >= 8 else [], made.tail if width % 8 else [])

@@ -1,0 +1,105 @@
+"""Sample kernels of attention, with their exact results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tests.codegen.running import EPS32, Array, Case, normal, size, wide
+from tests.ir.kernels import kernels, optimised
+
+Keep = Callable[[Array, Array, int], Array]
+
+# how a mask is written, and which columns j of a row i it keeps; gap is M - N
+MASKS: dict[str, tuple[str, Keep | None]] = {
+    "none": ("", None),
+    "causal": (", causal_mask(N, M)", lambda i, j, gap: j <= i + gap),
+    "offset": (
+        ", unsqueeze(arange([N]) as float32, 1) + 2.0 >= (arange([M]) as float32)",
+        lambda i, j, gap: j <= i + 2,
+    ),
+    "window": (
+        ", combine_masks(causal_mask(N, M), (arange([M]) as float32) + N + 5.0"
+        " > unsqueeze(arange([N]) as float32, 1) + M)",
+        lambda i, j, gap: (j <= i + gap) & (j > i + gap - 5),
+    ),
+}
+SPELLED = {"f16": "float16", "f32": "float32"}
+
+
+def exact_attention(
+    q: Array, k: Array, v: Array, scale: float, mask: Array | None = None, bias: Array | None = None
+) -> tuple[Array, Array]:
+    """softmax(q k^T * scale + bias where mask) v for [seq, heads, hd], and how far float32 is off.
+
+    A score is off by a unit for each of its terms; weights by that and by exp, which is off by
+    4 + |x| units where |x| exp(x) < 1; their sums by a unit per key.
+    """
+    heads = [wide(x).transpose(1, 0, 2) for x in (q, k, v)]
+    q, k, v = (heads[0], *(x.repeat(len(heads[0]) // len(x), 0) for x in heads[1:]))
+    with np.errstate(all="ignore"):
+        scores = q @ k.transpose(0, 2, 1) * scale
+        scores = scores if bias is None else scores + bias
+        scores = scores if mask is None else np.where(mask, scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        terms = np.nan_to_num((np.abs(q) @ np.abs(k).transpose(0, 2, 1)) * abs(scale), posinf=0)
+        off = 2 * (q.shape[-1] + 8) * terms.max() + k.shape[1] + 40
+        return (weights @ v).transpose(1, 0, 2), off * EPS32 * np.abs(v).max()
+
+
+def masked(dtype: str, heads: int, groups: int, depth: int, width: int, mask: str) -> list[Case]:
+    """The builtin with one mask, for many numbers of queries and keys, from one kernel."""
+    text, keep = MASKS[mask]
+    spelled = SPELLED[dtype]
+    func = optimised(
+        f"fn f(q: {spelled}[N, {heads}, {depth}], k: {spelled}[M, {groups}, {depth}],"
+        f" v: {spelled}[M, {groups}, {width}]) {{ attention(q, k, v{text}) }}"
+    )
+    (op,) = kernels(func)
+    cases = []
+    for n, m in ((1, 1), (1, 2), (2, 3), (3, 2), (7, 31), (31, 7), (33, 33), (1, 130), (70, 300)):
+        q, k = normal(90, n, heads, depth, dtype=dtype), normal(91, m, groups, depth, dtype=dtype)
+        v = normal(92, m, groups, width, dtype=dtype)
+        kept = keep and keep(np.arange(n)[:, None], np.arange(m)[None], m - n)
+        exact, slack = exact_attention(q, k, v, 1 / np.sqrt(depth), kept)
+        stored = dict(zip(func.params, (q, k, v), strict=True))
+        sizes = {"N": n, "M": m}
+        shape = [size(d, sizes) for d in op.result.tensor.shape]
+        name = f"attention {mask} {dtype} {heads}/{groups} heads, {n} queries, {m} keys"
+        inputs = [stored[value] for value in op.operands]
+        cases.append(Case(name, op, inputs, exact.reshape(shape), slack, sizes))
+    return cases
+
+
+def attentions() -> Iterator[Case]:
+    """Masks, shared heads, heads of all sizes, both dtypes."""
+    shapes = (("f16", 4, 2, 64, 64), ("f32", 8, 1, 20, 33), ("f16", 2, 2, 128, 16))
+    for mask, shape in zip(MASKS, (*shapes, ("f32", 3, 3, 5, 256)), strict=True):
+        yield from masked(*shape, mask)
+    yield from masked("f16", 14, 2, 256, 80, "causal")
+    yield from masked("f32", 5, 1, 16, 16, "window")
+
+
+def special_scores() -> Iterator[Case]:
+    """NaN and infinity in queries, keys and biases: in their rows, and in no others."""
+    func = optimised(
+        "fn f(q: float32[N, 1, 8], k: float32[M, 1, 8], v: float32[M, 1, 8], b: float32[N, M])"
+        " { let scores = q[:, 0, :] @ k[:, 0, :].T + b\n"
+        " softmax(apply_attention_mask(scores, causal_mask(N, M))) @ v[:, 0, :] }"
+    )
+    (op,) = kernels(func)
+    for n, m in ((5, 5), (40, 40), (150, 300), (9, 4)):
+        for number in (np.nan, np.inf, -np.inf):
+            arrays = [normal(93, s, 1, 8, dtype="f32") for s in (n, m, m)]
+            bias = normal(94, n, m, dtype="f32")
+            arrays[0][n // 3, 0, 2] = arrays[1][m // 2, 0, 1] = number
+            bias[n - 1, m // 3] = number
+            bias[n // 2, :] = -np.inf
+            keep = np.arange(m)[None] <= np.arange(n)[:, None] + m - n
+            exact, slack = exact_attention(*arrays, 1.0, keep, wide(bias))
+            stored = dict(zip(func.params, (*arrays, bias), strict=True))
+            inputs = [stored[value] for value in op.operands]
+            name = f"{number} among {n} queries and {m} keys"
+            yield Case(name, op, inputs, exact[:, 0], slack, {"N": n, "M": m})
