@@ -90,7 +90,7 @@ def fused(
         (fused("yield()"), "fused", "does not yield its results"),
         (fused("yield(%3)", encodings='("f16",)'), "fused", "1 encodings for 2 operands"),
         (fused("yield(%3)", encodings='("f16", "f32")'), "fused", "is not stored as f32"),
-        (fused("yield(%3)", encodings='("f16", "q5_k")'), "fused", "is not stored as q5_k"),
+        (fused("yield(%3)", encodings='("f16", "q9_9")'), "fused", "is not stored as q9_9"),
         (fused("%5 = neg(%0) : f16[N, 3]\nyield(%5)"), "fused", "operand of neg is not defined"),
     ],
 )
