@@ -51,24 +51,33 @@ class Artifact:
         """The names of all members, in the order of the archive."""
         return tuple(self._members)
 
-    def member(self, name: str, verify: bool = True) -> bytes | memoryview:
+    def member(self, name: str) -> bytes | memoryview:
         """The contents of a member; stored members are views of the file, without a copy.
 
-        The first call reads all of it to compare its CRC and its SHA-256; `verify=False` spares
-        that for large stored weights. Raises RunError E0501.
+        The first call reads all of it to compare its CRC and its SHA-256. Raises RunError E0501.
         """
-        if name in self._read:
-            return self._read[name]
+        if name not in self._read:
+            contents = _contents(self.path, self._map, self._found(name))
+            if name != MANIFEST:
+                _check_digest(self.path, name, contents, self._digests[name])
+            self._read[name] = contents
+        return self._read[name]
+
+    def mapped(self, name: str) -> bytes | memoryview:
+        """A member that may be large: when it is stored, a view of the file that nothing has read.
+
+        Raises RunError E0501.
+        """
+        found = self._found(name)
+        if found.method == zip_file.STORED:
+            return memoryview(self._map)[found.at : found.at + found.size]
+        return self.member(name)
+
+    def _found(self, name: str) -> zip_file.Member:
         found = self._members.get(name)
         if found is None:
             raise _damaged(self.path, f"it has no member {name[:80]!r}")
-        if not verify and found.method == zip_file.STORED:
-            return memoryview(self._map)[found.at : found.at + found.size]
-        contents = _contents(self.path, self._map, found)
-        if name != MANIFEST:
-            _check_digest(self.path, name, contents, self._digests[name])
-        self._read[name] = contents
-        return contents
+        return found
 
     def text(self, name: str) -> str:
         """A member as text. Raises RunError E0501 when it is missing, damaged or not UTF-8."""

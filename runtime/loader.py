@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         def manifest(self) -> dict[str, Any]: ...
         def text(self, name: str) -> str: ...
         def member(self, name: str) -> bytes | memoryview: ...
+        def mapped(self, name: str) -> bytes | memoryview: ...
 
 
 def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
@@ -32,7 +33,7 @@ def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
     validate(manifest)
     if device.profile == "apple":
         check_macos(manifest["macos"], running_macos())
-    weights = Weights(StoredWeights(manifest, folders, artifact.member), device)
+    weights = Weights(StoredWeights(manifest, folders, artifact.mapped), device)
     constants = artifact.member("constants.bin") if manifest["constants"] else b""
     return Program(manifest, artifact.text, memoryview(constants), weights, device)
 

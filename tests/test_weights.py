@@ -209,3 +209,18 @@ def test_a_tensor_at_an_odd_address_is_read(folder: Path) -> None:
     save_file({"w": W.astype(np.float16), "b": B.astype(np.float16)}, "m.safetensors")
     build("m.safetensors")
     np.testing.assert_array_equal(found, tlc.load("m.metallib", device="cpu").f(X))
+
+
+def test_damaged_embedded_weights_are_noticed_by_inspect_and_by_hashes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    safetensors(folder / "m.safetensors")
+    for options in (["--embed-weights"], ["--embed-weights", "--hash-weights"]):
+        build("m.safetensors", *options)
+        data = bytearray(Path("m.metallib").read_bytes())
+        at = data.index(B.astype(np.float16).tobytes())
+        data[at] ^= 1
+        Path("m.metallib").write_bytes(data)
+        assert run(["inspect", "m.metallib"]) == 1
+        assert "'weights/tensors.bin' is damaged" in capsys.readouterr().err
+    assert "the numbers of tensor 'b' are not those" in refusal()

@@ -35,6 +35,8 @@ class Built:
         found = self.members[name]
         return found if isinstance(found, bytes) else b"".join(found.pieces())
 
+    mapped = member
+
     def text(self, name: str) -> str:
         return self.member(name).decode()
 

@@ -31,7 +31,7 @@ class ReferenceProgram:
         validate(artifact.manifest)
         self.module = _module(artifact)
         manifest = artifact.manifest
-        self.weights = StoredWeights(manifest, folders, artifact.member)
+        self.weights = StoredWeights(manifest, folders, artifact.mapped)
         self.entries = {
             name: Entry(self, name, record, memoryview(b""))  # type: ignore[arg-type]
             for name, record in manifest["entries"].items()

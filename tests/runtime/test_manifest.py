@@ -87,6 +87,8 @@ class Tampered:
             raise RunError("E0501", f"it has no member {name!r}")
         return self._members[name]
 
+    mapped = member
+
     def text(self, name: str) -> str:
         return self.member(name).decode()
 
