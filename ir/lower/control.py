@@ -2,7 +2,7 @@
 
 Names that a region assigns are handed on: tensors as results, whole numbers as symbols of
 dimensions. `break` and `continue` become hidden numbers, `BREAK` and `SKIP`, that the rest of a
-pass and the next pass depend on.
+pass and the next pass depend on; `return` in a loop is one of them too, `RETURNED`, and `RESULT`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, composite, statements
-from tlc.ir.lower.context import BREAK, DRAW, SKIP, Context, Scope
+from tlc.ir.lower.context import BREAK, DRAW, RESULT, RETURNED, SKIP, Context, Scope
 from tlc.ir.lower.merge import Merge, Region, Result
 from tlc.ir.lower.values import NEVER, Lowered, Poison, whole
 from tlc.ir.opdef import OPS
+
+HIDDEN = (BREAK, SKIP, RETURNED, RESULT, DRAW)
+
+
+class ResultFound(Exception):
+    """A loop returns this from its function: its passes hand such a thing on from the start."""
+
+    def __init__(self, value: Lowered) -> None:
+        self.value = value
 
 
 def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
@@ -34,7 +43,7 @@ def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
 def outer_names(cx: Context, nodes: Iterable[ast.Node]) -> dict[str, Scope]:
     """The names of the scopes around a region that it may assign, hidden ones included."""
     found: dict[str, Scope] = {}
-    for name in [*dict.fromkeys(assigned_inside(nodes)), BREAK, SKIP, DRAW]:
+    for name in dict.fromkeys([*assigned_inside(nodes), *HIDDEN]):
         scope = cx.scope.find(name)
         if scope is not None and not isinstance(scope.names[name], Poison):
             found[name] = scope
@@ -80,8 +89,11 @@ def choose(
             except statements.Panic:
                 region.value = NEVER
             except statements.Return as way:
-                region.value = way.value
-                ways.append(way)
+                if loop_around(cx) is not None:
+                    leave(cx, way, span)
+                else:
+                    region.value = way.value
+                    ways.append(way)
         regions.append(region)
     then, orelse = regions
     if ways:
@@ -127,13 +139,32 @@ def choose(
     return settled(value)
 
 
-def leave(cx: Context, way: statements.LoopExit, span: Span) -> None:
-    """`break` and `continue` in a branch: the rest of the pass is skipped."""
-    for name in (BREAK, SKIP) if way.stop else (SKIP,):
-        scope = cx.scope.find(name)
-        if scope is None:
-            cx.unsupported("leaving a loop that the build follows, decided at run time", span)
-        scope.names[name] = 1
+def leave(cx: Context, way: statements.LoopExit | statements.Return, span: Span) -> None:
+    """`break`, `continue` and `return` in a branch: the rest of the pass is skipped."""
+    marks: dict[str, Lowered] = {SKIP: 1}
+    if isinstance(way, statements.Return):
+        known = cx.scope.find(RESULT)
+        if known is not None and known.names[RESULT] is None and way.value is not None:
+            raise ResultFound(way.value)
+        marks |= {BREAK: 1, RETURNED: 1, RESULT: way.value}
+    elif way.stop:
+        marks |= {BREAK: 1}
+    scope = loop_around(cx)
+    if scope is None:
+        cx.unsupported("leaving a loop that the build follows, decided at run time", span)
+    scope.names |= marks
+
+
+def loop_around(cx: Context) -> Scope | None:
+    """The scope with the marks of the innermost loop, when run time may leave it."""
+    scope = cx.scope.find(SKIP)
+    return scope if scope is not None and scope.names[SKIP] is not None else None
+
+
+def returned(cx: Context) -> Dim | None:
+    """Whether run time may have ended the function in a loop; None when it did not."""
+    value = whole(cx.scope.names.get(RETURNED))
+    return value if isinstance(value, Dim) else None
 
 
 def skipped(cx: Context) -> Dim | None:

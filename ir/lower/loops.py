@@ -7,8 +7,9 @@ its dimension is then a number that is carried too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from tlc.frontend import ast
@@ -16,9 +17,9 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value, replace_operands
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, control, expressions, statements
-from tlc.ir.lower.context import BREAK, DRAW, SKIP, Context, Scope
+from tlc.ir.lower.context import BREAK, RESULT, RETURNED, SKIP, Context, Scope
 from tlc.ir.lower.merge import Region, as_text, as_type, host_number, is_count, plain
-from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
+from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, whole
 from tlc.ir.types import TensorType
 
 ONE = Dim.of(1)
@@ -63,16 +64,100 @@ def loop(
     find out by following it. False, with nothing done, when the build should follow it: because it
     does nothing but compute numbers, or because it hands on numbers and is short.
     """
-    with cx.inner():
-        cx.scope.names[BREAK] = cx.scope.names[SKIP] = 0
+    findings = _Findings()
+
+    def attempt() -> bool | None:
         names = control.outer_names(cx, [node])
-        findings = _Findings()
-        while True:  # what a pass does to its names may say that they have to begin otherwise
+        made = _Loop(cx, names, findings, node.span, passes)
+        return made.emitted if made.run(node.body, counter, test) else None
+
+    return _left(cx, node, attempt)
+
+
+def followed(cx: Context, node: ast.For, items: Sequence[Lowered]) -> None:
+    """A `for` pass by pass over what the build knows; run time may leave it early."""
+
+    def attempt() -> bool:
+        _passes(cx, node, items)
+        return True
+
+    _left(cx, node, attempt)
+
+
+def _passes(cx: Context, node: ast.For, items: Sequence[Lowered]) -> None:
+    marks = cx.scope.find(BREAK)
+    assert marks is not None
+    marks.names[BREAK] = 0
+    for at, item in enumerate(items, 1):
+        marks.names[SKIP] = 0
+        scope = Scope(cx.scope)
+        scope.names[node.name] = item
+        if statements.iteration(cx, node.body, scope):
+            return
+        left = whole(marks.names[BREAK])
+        if isinstance(left, Dim):
+            rest = (partial(_passes, cx, node, items[at:]), lambda: None)
+            control.choose(cx, left.compare("==", 0), rest, ((node,), ()), node.span)
+            return
+
+
+def _left(cx: Context, node: ast.Stmt, attempt: Callable[[], bool | None]) -> bool:
+    """A loop with marks of its own, tried again from the start until it has a result. What it
+    returns from the function is known only by trying: passes hand it on from the first one."""
+    before = {n: scope.names[n] for n, scope in control.outer_names(cx, [node]).items()}
+    result: Lowered = None
+    with cx.inner():
+        hidden = cx.scope.names
+        while True:
             start = len(cx.builder.block.ops)
-            made = _Loop(cx, names, findings, node.span, passes)
-            if made.run(node.body, counter, test):
-                return made.emitted
+            hidden |= {BREAK: 0, SKIP: 0, RETURNED: 0, RESULT: _blank(cx, result)}
+            try:
+                done = attempt()
+            except control.ResultFound as found:
+                done, result = None, found.value
+            if done is not None:
+                break
             del cx.builder.block.ops[start:]
+            for name, value in before.items():
+                scope = cx.scope.find(name)
+                if scope is not None and scope.names is not hidden:
+                    scope.names[name] = value
+    if done and hidden[RETURNED] != 0:
+        _hand_out(cx, hidden[RETURNED], hidden[RESULT])
+    return done
+
+
+def _blank(cx: Context, like: Lowered) -> Lowered:
+    """What stands for a result before there is one: of its type, and empty where its sizes are not
+    known there."""
+
+    def leaf(value: Lowered) -> Lowered:
+        match value:
+            case Value(tensor=type):
+                shape = [d if d.is_static else Dim.of(0) for d in type.shape]
+                zero = cx.builder.constant(0.0, type.with_shape(()))
+                return cx.builder.broadcast(zero, shape)
+            case bool() | Flag():
+                return Flag(Dim.of(0))
+            case int() | Dim():
+                return 0
+            case str() | Text():
+                return ""
+        return value
+
+    return composite.mapped(like, leaf)
+
+
+def _hand_out(cx: Context, returned: Lowered, result: Lowered) -> None:
+    """A loop that may have returned from the function: the loop around it is left too, and what
+    stands behind it in the function depends on it."""
+    around = control.loop_around(cx)
+    if around is not None:
+        if around.names[RESULT] is None and result is not None:
+            raise control.ResultFound(result)
+        around.names |= {RETURNED: returned, RESULT: result, BREAK: returned, SKIP: returned}
+    else:
+        cx.scope.names |= {RETURNED: returned, RESULT: result}
 
 
 class _Loop:
@@ -121,7 +206,7 @@ class _Loop:
             with cx.inner(inner):
                 try:
                     statements.body(cx, body.body)
-                except statements.LoopExit as way:
+                except (statements.LoopExit, statements.Return) as way:
                     control.leave(cx, way, self.span)
                 except statements.Panic:
                     pass  # the first pass ends the run
@@ -190,7 +275,7 @@ class _Loop:
     def _symbol(self, path: str, first: Dim) -> str:
         """The symbol of a number or size: that of a size which begins as it does, else its own."""
         shared = None
-        if self.makes.get(path, plain) is plain and path not in (BREAK, SKIP, DRAW):
+        if self.makes.get(path, plain) is plain and path not in control.HIDDEN:
             shared = self.shared.get((first, self.findings.groups.get(path, 0)))
         self.symbols[path] = shared or self.cx.program.new_symbol()
         self.first[path] = first

@@ -16,7 +16,7 @@ Statements = tuple[ast.Stmt | ast.Item, ...]
 
 def absorbs(cx: Context, node: ast.If, rest: Statements) -> bool:
     """Whether the branches take the rest, the end of a function, with them: when one may return."""
-    if not any(isinstance(inner, ast.Return) for inner in _inside([node], loops=False)):
+    if not any(isinstance(inner, ast.Return) for inner in inside([node], loops=False)):
         return False
     certain = bool(node.then.body) and isinstance(node.then.body[-1], ast.Return)
     return cx.scope.tail or (certain and not node.orelse and isinstance(rest[-1], ast.Return))
@@ -34,13 +34,13 @@ def going_on(cx: Context, first: ast.Block | ast.If | None, rest: Statements) ->
             for name in assigned(node)
             if not isinstance(node, ast.Assign) or cx.scope.find(name) is None
         }
-        used = {node.id for node in _inside(rest) if isinstance(node, ast.Name)}
+        used = {node.id for node in inside(rest) if isinstance(node, ast.Name)}
         if not own & used:
             return (*first.body, *rest)
     return (first, *rest)
 
 
-def _inside(nodes: Iterable[ast.Node], loops: bool = True) -> Iterator[ast.Node]:
+def inside(nodes: Iterable[ast.Node], loops: bool = True) -> Iterator[ast.Node]:
     """Nodes and all nodes inside them; without `loops`, what is in a loop is left out."""
     waiting = list(nodes)
     while waiting:

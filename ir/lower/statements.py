@@ -7,12 +7,12 @@ from functools import partial
 from typing import NoReturn
 
 from tlc.frontend import ast
-from tlc.frontend.diagnostics import CompileError, Diagnostic
+from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, control, expressions, loops, returns, structs
-from tlc.ir.lower.context import Context, Scope, TooLong
+from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
 from tlc.ir.lower.values import Lowered, Poison, Range, describe, is_number
@@ -89,6 +89,9 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             raise
         if rest or not isinstance(node, ast.ExprStmt | ast.If):
             value = None
+        ended = control.returned(cx)
+        if ended is not None:
+            _behind_return(cx, ended, node, rest)
         late = control.skipped(cx)
         if late is not None and rest:  # a `continue` that only run time decides lies behind us
             going = late.compare("==", 0)
@@ -98,6 +101,33 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
     return value
+
+
+def _behind_return(
+    cx: Context, returned: Dim, node: ast.Stmt | ast.Item, rest: tuple[ast.Stmt | ast.Item, ...]
+) -> NoReturn:
+    """The end of a function in which a loop may have returned: its result, or what follows."""
+    result = cx.scope.names[RESULT]
+
+    def left() -> NoReturn:
+        raise Return(result, node.span)
+
+    endless = isinstance(node, ast.Loop) or (isinstance(node, ast.While) and _certain(node.test))
+    breaks = endless and any(isinstance(n, ast.Break) for n in returns.inside([node]))
+    if not rest and (result is None or (endless and not breaks)):
+        left()
+    if not rest:
+        text = "a function that returns a value in a loop, and none behind it"
+        cx.fail("E0302", text, node.span, hint="say what it returns when the loop ends")
+    if not cx.scope.tail and not isinstance(rest[-1], ast.Return):
+        cx.unsupported("a `return` that only run time decides, here", node.span)
+    cx.scope.names[RETURNED] = 0
+    control.choose(cx, returned, (left, lambda: _ended(cx, rest)), ((), rest), node.span)
+    raise InternalError("a branch that ends a function came back")
+
+
+def _certain(test: ast.Expr) -> bool:
+    return isinstance(test, ast.Bool) and test.value
 
 
 def _poison(cx: Context, node: ast.Stmt | ast.Item) -> None:
@@ -267,7 +297,7 @@ def _ended(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> NoReturn
     raise Return(value, statements[-1].span)
 
 
-def _iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
+def iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
     """One pass through a loop's body; true when it broke out."""
     try:
         with cx.inner(scope):
@@ -293,11 +323,7 @@ def _for(cx: Context, node: ast.For) -> None:
         if passes > MAX_UNROLLED:
             cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", node.iterable.span)
         items = range(int(low), int(high))
-    for item in items:
-        scope = Scope(cx.scope)
-        scope.names[node.name] = item
-        if _iteration(cx, node.body, scope):
-            break
+    loops.followed(cx, node, items)
 
 
 def _repeat(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
@@ -332,7 +358,9 @@ def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> N
             return
         if not going or (passes == 0 and _kept(cx, node, None, test, None)):
             return
-        if _iteration(cx, node.body, Scope(cx.scope)):
+        scope = Scope(cx.scope)
+        scope.names[SKIP] = None  # run time leaves a loop in a region alone
+        if iteration(cx, node.body, scope):
             return
     where = node.span if test is None else test.span
     cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", where)
