@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlc import __version__
 from tlc.frontend.diagnostics import CompileError, Diagnostic, error
 from tlc.frontend.source import Source, Span
 from tlc.ir.core import Module
+
+if TYPE_CHECKING:
+    from tlc.ir.lower import Lowered
 
 Timings = Callable[[str, float], None] | None
 
@@ -62,6 +65,7 @@ def build(
     path: str,
     *,
     text: str | None = None,
+    lowered: Lowered | None = None,
     emit: str | None = None,
     profile: str = "apple",
     dump_after: tuple[str, ...] = (),
@@ -74,7 +78,8 @@ def build(
     seed: int = 0,
     store: str = "f16",
 ) -> Built:
-    """Compile the program of a file (or `text`, which then only has the file's name).
+    """Compile the program of a file (or `text`, which then only has the file's name; or IR that was
+    `lowered` from no program at all).
 
     `seed` is that of random numbers. With `blocks`, its `test` and `bench` blocks are entries too.
     `store` is what computed float16 values are stored as, `f16` or `f32` (`ir/passes/widen.py`).
@@ -85,24 +90,25 @@ def build(
     if store not in ("f16", "f32"):
         raise ValueError(f"float16 values are stored as f16 or f32, not as {store!r}")
     flow = _Flow(timings)
-    with flow.stage("read"):
-        source = Source(path, read(path) if text is None else text)
-    if emit == "tokens":
-        return Built((), _tokens(source))
-    with flow.stage("parse"):
-        tree = _parse(source, flow)
-    if emit == "ast":
-        from tlc.frontend.dump import dump_tree
+    if lowered is None:
+        with flow.stage("read"):
+            source = Source(path, read(path) if text is None else text)
+        if emit == "tokens":
+            return Built((), _tokens(source))
+        with flow.stage("parse"):
+            tree = _parse(source, flow)
+        if emit == "ast":
+            from tlc.frontend.dump import dump_tree
 
-        return Built(tuple(flow.warnings), dump_tree(tree))
-    with flow.stage("lower"):
-        from tlc.ir.lower import lower
-        from tlc.ir.verify import verify as verify_ir
+            return Built(tuple(flow.warnings), dump_tree(tree))
+        with flow.stage("lower"):
+            from tlc.ir.lower import lower
+            from tlc.ir.verify import verify as verify_ir
 
-        lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, blocks)
-        flow.warnings += lowered.warnings
-        if verify:
-            verify_ir(lowered.module)
+            lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, blocks)
+            flow.warnings += lowered.warnings
+            if verify:
+                verify_ir(lowered.module)
     with flow.stage("optimise"):
         operations = _optimise(lowered.module, flow, store, dump_after, verify)
     if emit == "ir" or dump_after:
