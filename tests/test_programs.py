@@ -5,6 +5,7 @@ The files in `tests/programs` are the language's tests; the blocks of the docume
 
 import contextlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_a_program_prints_what_it_says(path: Path, device: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert expected_lines(text), "a program without expected output tests nothing"
     assert output(text, device, str(path)) == expected_lines(text)
+
+
+# All of them on the emulator take a minute: a few, or all with TLC_FUZZ=N.
+@pytest.mark.fuzz
+@pytest.mark.parametrize(
+    "path", PROGRAMS[:: 1 if "TLC_FUZZ" in os.environ else 8], ids=lambda p: p.stem
+)
+def test_a_program_prints_the_same_on_the_emulator(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert output(text, "emulator", str(path)) == expected_lines(text)
 
 
 @pytest.mark.parametrize("text", BLOCKS)

@@ -73,3 +73,31 @@ def test_the_cpu_agrees_with_the_reference(part: int) -> None:
                     )
 
     agree()
+
+
+@pytest.mark.fuzz
+def test_the_apple_kernels_agree_with_the_reference_and_break_no_rule() -> None:
+    @seed(PARTS)
+    @settings(
+        max_examples=max(EXAMPLES // 50, 5),  # each compiles its kernels with every check
+        derandomize=False,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(programs())
+    def agree(text: str) -> None:
+        note(text)
+        reference = tlc.compile("fuzz.tl", text=text, device="reference")
+        emulated = tlc.compile("fuzz.tl", text=text, device="emulator")
+        for sizes in ((1, 2, 3), (5, 9, 1)):
+            args = arguments(*sizes)
+            for a, b in zip(reference.run("f", *args), emulated.run("f", *args), strict=True):
+                note(f"sizes {sizes}")
+                assert a.shape == b.shape
+                # as for the cpu device above
+                np.testing.assert_allclose(
+                    a.astype(np.float32), b.astype(np.float32), rtol=0.05, atol=0.05
+                )
+
+    agree()

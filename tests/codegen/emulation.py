@@ -1,0 +1,102 @@
+"""Runs the apple kernels of sample operations on the emulator, which checks what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+
+import numpy as np
+
+from tests.codegen.running import DTYPES, Array, Case, check, size, usable
+from tlc.codegen.kernels import Kernel, Variant, generate, module_text
+from tlc.codegen.profiles import APPLE
+from tlc.ir.core import Op
+from tlc.runtime.msl.build import Kernels, build
+from tlc.runtime.msl.emulator import (
+    ORDERS,
+    EmulatedBuffer,
+    Schedule,
+    launch,
+    stored_without_value,
+)
+from tlc.runtime.msl.findings import Finding
+
+SIMD = 32  # a threadgroup is a number of whole simdgroups
+
+
+def compiled(cases: Sequence[Case]) -> tuple[dict[Op, list[Variant]], str]:
+    """The kernels of all cases, which may share operations, and their text."""
+    made: dict[Op, list[Variant]] = {}
+    for case in cases:
+        if case.op not in made:
+            made[case.op] = generate(case.op, APPLE, f"k{len(made)}", case.name)
+    everything = [variant.kernel for variants in made.values() for variant in variants]
+    return made, module_text(everything, APPLE, "tests")
+
+
+def ways(kernel: Kernel, case: Case) -> Iterator[tuple[int, int, str]]:
+    """Threadgroups, threads and order of some launches; each of them must give the same."""
+    asked = size(kernel.groups, case.sizes)
+    assert asked >= 1
+    half = max(kernel.threads // 2 // SIMD * SIMD, SIMD)
+    yield asked, kernel.threads, "forward"
+    yield 1, SIMD, "reverse"
+    yield asked + 3, half, "random"
+
+
+def run_emulated(
+    cases: Sequence[Case], mode: str = "checked", all_ways: bool = False, **how: bool
+) -> None:
+    """Every kernel of every case gives its exact result within its bounds, and breaks no rule.
+
+    Without `all_ways` the cases take turns with the ways to launch a kernel.
+    """
+    made, text = compiled(cases)
+    kernels = build(text, "apple.metal", mode, **how)
+    turns = cycle(range(len(ORDERS)))
+    for case in cases:
+        for kernel in usable(made[case.op], case.sizes):
+            turn = next(turns)
+            for at, (groups, threads, order) in enumerate(ways(kernel, case)):
+                if not all_ways and at != turn:
+                    continue
+                what = f"{kernel.name}, {groups} groups of {threads} threads, {order}"
+                got, status, found = launched(kernels, kernel, case, groups, threads, order)
+                assert not found, f"{case.name} {what}: {found[0]}\n{kernel.text}"
+                check(case, got, what)
+                assert status == case.status, case.name
+
+
+def launched(
+    kernels: Kernels, kernel: Kernel, case: Case, groups: int, threads: int, order: str
+) -> tuple[Array, int, list[Finding]]:
+    """The result of a launch, its status word, and what it did wrong."""
+    buffers: dict[int, EmulatedBuffer] = {}
+
+    def bind(data: bytes) -> None:
+        buffer = EmulatedBuffer(len(data))
+        buffer.write(data)
+        buffers[len(buffers)] = buffer
+
+    for array in case.inputs:
+        bind(np.ascontiguousarray(array).tobytes())
+    shape = tuple(size(dim, case.sizes) for dim in case.op.result.tensor.shape)
+    dtype = np.dtype(DTYPES[case.dtype])
+    out = buffers[len(buffers)] = EmulatedBuffer(int(np.prod(shape)) * dtype.itemsize)
+    status = len(buffers)
+    if kernel.status:
+        bind(bytes(4))
+    if kernel.dims:
+        bind(np.array([size(dim, case.sizes) for dim in kernel.dims], np.uint32).tobytes())
+    if kernels.mode == "poison":
+        out.fresh(False)
+    # denormals are kept: the exact results of the samples have them, and a GPU may keep them too
+    schedule = Schedule(order, flush=False)
+    found = launch(kernels, kernel.name, buffers, (groups,), (threads,), schedule=schedule)
+    if kernels.mode == "poison":
+        found += stored_without_value(kernels.function(kernel.name), buffers)
+    elif kernels.mode == "checked" and not found:
+        found += [Finding("unwritten-output", f"{h}", kernel.name) for h in out.unwritten()]
+    got: Array = np.frombuffer(bytes(out.view), dtype).reshape(shape)
+    raised = int.from_bytes(buffers[status].view, "little") if kernel.status else 0
+    return got, raised, found

@@ -1,0 +1,44 @@
+"""Apple kernels of every family, emulated: right for numpy in float64, and within a GPU's rules.
+
+A run with TLC_FUZZ=N launches every kernel in three ways, follows values that were never set, and
+compiles once more with fast math, as metalcompute does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests.codegen.cases import EVERYTHING
+from tests.codegen.emulation import run_emulated
+from tests.codegen.product_cases import packed_products
+from tests.codegen.running import Case
+
+THOROUGH = "TLC_FUZZ" in os.environ
+
+MORE = EVERYTHING if THOROUGH else EVERYTHING[:1]
+Cases = Callable[[], Iterable[Case]]
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("cases", EVERYTHING, ids=lambda cases: cases.__name__)
+def test_kernels_are_right_and_break_no_rule(cases: Cases) -> None:
+    run_emulated(list(cases()), all_ways=THOROUGH)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("cases", MORE, ids=lambda cases: cases.__name__)
+def test_no_value_is_used_that_was_never_set(cases: Cases) -> None:
+    run_emulated(list(cases()), "poison")
+
+
+# With fast math clang keeps the products of halves that these unpack in float: more exact than what
+# the cases allow for, which is the rounding that the format means.
+@pytest.mark.fuzz
+@pytest.mark.parametrize(
+    "cases", [c for c in MORE if c is not packed_products], ids=lambda cases: cases.__name__
+)
+def test_kernels_are_right_with_fast_math(cases: Cases) -> None:
+    run_emulated(list(cases()), "fast", all_ways=True, fast_math=True)
