@@ -61,7 +61,8 @@ def read(wire: Wire, span: slice, wanted: str, tensors: Tensors) -> Program:
     reader = _Reader(wire, tensors)
     inputs = [reader.named(at) for at in function.spans("inputs")]
     operations = [reader.operation(at) for at in block.spans("operations")]
-    return Program(opset, inputs, tensors.folded(operations), block.texts("outputs"))
+    outputs = block.texts("outputs")
+    return Program(opset, inputs, tensors.folded(operations, outputs), outputs)
 
 
 class _Reader:
@@ -148,6 +149,8 @@ class _Reader:
     def literal(self, held: Message, dtype: str, shape: tuple[int, ...]) -> Literal:
         """Numbers or texts that stand in the program."""
         count, wire = element_count(shape), self._wire
+        if dtype not in BITS and dtype != "str":
+            raise ValueError("a constant is neither a tensor nor a list of them")
         if "strings" in held:
             texts = wire.message(held.span("strings"), _VALUES).texts("values")
             return Literal("str", shape, tuple(texts))

@@ -111,9 +111,8 @@ class _Parser:
             found = function if name == "main" or found is None else found
         if found is None:
             raise ValueError("its program has no function")
-        return Program(
-            found.opset, found.inputs, self._tensors.folded(found.operations), found.outputs
-        )
+        operations = self._tensors.folded(found.operations, found.outputs)
+        return Program(found.opset, found.inputs, operations, found.outputs)
 
     def function(self) -> Program:
         opset = ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ROOT = "@model_path/"
+_NO_TYPE = TensorType("", ())  # a constant has that of its value
 
 
 class _Description(Part):
@@ -91,31 +92,44 @@ class Tensors:
         self.entries[name] = entry
         return Stored(name, blob.dtype, blob.shape)
 
-    def folded(self, operations: list[Operation]) -> list[Operation]:
-        """The operations with their constants as literals and references to stored tensors."""
-        parts: dict[str, Any] = {}
-        out: list[Operation] = []
+    def folded(self, operations: list[Operation], outputs: list[str]) -> list[Operation]:
+        """The operations with their constants as literals and references to stored tensors.
+
+        What only a compressed weight reads is a part of it, and no constant of the program.
+        """
+        constants: dict[str, Any] = {}
+        rest: list[Operation] = []
         for op in operations:
             name, type = op.outputs[0] if op.outputs else ("", None)
-            value: Any = None
-            if op.kind == "const" and "val" in op.inputs and len(op.inputs["val"]) == 1:
-                (value,) = op.inputs["val"]
+            if op.kind == "const" and len(op.inputs.get("val", ())) == 1:
+                (constants[name],) = op.inputs["val"]
             elif op.kind.startswith("constexpr_") and op.kind in recipes.KINDS and type is not None:
-                taken = {k: self._constant(v, parts) for k, v in op.inputs.items() if len(v) == 1}
-                value = self.recipe(op.kind, taken, type)
-            if value is None:
-                for key, held in op.inputs.items():
-                    if any(isinstance(v, Blob) for v in held):
-                        held = tuple(self.named(f"{name}.{key}", v) for v in held)
-                        op.inputs = {**op.inputs, key: held}
-                out.append(op)
-                continue
-            parts[name] = value
-            out.append(Operation("const", op.name, {"val": (self.named(name, value),)}, op.outputs))
-        return out
+                parts = {
+                    k: self._constant(v[0], constants) for k, v in op.inputs.items() if len(v) == 1
+                }
+                constants[name] = self.recipe(op.kind, parts, type)
+            else:
+                rest.append(op)
+        read = {v.name for op in rest for held in op.inputs.values() for v in held
+                if isinstance(v, Ref)}  # fmt: skip
+        used = constants.keys() & {*read, *outputs}
+        out = [
+            Operation("const", name, {"val": (self.named(name, value),)}, [(name, _NO_TYPE)])
+            for name, value in constants.items()
+            if name in used
+        ]
+        return out + [self._without_blobs(op) for op in rest]
 
-    def _constant(self, operand: tuple[Any, ...], parts: dict[str, Any]) -> Any:
-        (value,) = operand
+    def _without_blobs(self, op: Operation) -> Operation:
+        """Stored numbers that stand among the arguments, under names of their own."""
+        name = op.outputs[0][0] if op.outputs else op.kind
+        inputs = {
+            key: tuple(self.named(f"{name}.{key}", v) if isinstance(v, Blob) else v for v in held)
+            for key, held in op.inputs.items()
+        }
+        return Operation(op.kind, op.name, inputs, op.outputs)
+
+    def _constant(self, value: Any, parts: dict[str, Any]) -> Any:
         if isinstance(value, Ref):
             if value.name not in parts:
                 raise ValueError(f"a compressed weight rests on `{value.name[:80]}`, no constant")

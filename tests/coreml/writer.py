@@ -24,7 +24,7 @@ NAMES = {"float16": "f16", "float32": "f32", "int8": "i8", "int16": "i16", "int3
           "int64": "i64", "uint8": "u8", "uint16": "u16", "uint32": "u32",
           "bool": "bool"}  # fmt: skip
 BLOBS = {"f16": 1, "f32": 2, "u8": 3, "i8": 4, "i16": 6, "u16": 7, "i4": 8, "u1": 9, "u4": 11,
-         "i32": 14}  # fmt: skip
+         "i32": 14, "u32": 15}  # fmt: skip
 ARRAYS = {"f16": 65552, "f32": 65568, "i32": 131104}
 
 
