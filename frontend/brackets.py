@@ -162,6 +162,9 @@ class _Mending:
             self.problems.append(Diagnostic("E0101", message, span, others=others))
 
     def finish(self) -> list[Token]:
+        # of brackets that the end of the file leaves open, the innermost ones say enough
+        first = len(self.problems)
         while self.open:
             self.close_unclosed(None)
+        del self.problems[first + 3 :]
         return self.out

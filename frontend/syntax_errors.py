@@ -122,6 +122,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"write `{start.text} = {start.text} {before.text} …`"
     if found.kind == "(" and kinds == ["for"]:
         return "a loop over numbers is written `for i in range(n) { … }`"
+    if found.kind == ">" and before.kind == "<":
+        return "values that are not equal are told with `!=`"
     if found.kind in OPERATORS and kinds == ["let", "NAME"]:
         return f"`let` gives a name its first value: `let {before.text} = …`"
     if found.kind == "=" and "==" in expected:

@@ -46,6 +46,10 @@ class Host:
         """What a `text_value` operation asks of a text."""
         raise Failure("there is no text")
 
+    def explained(self, op: Op, left: int, right: int, sizes: Mapping[str, int]) -> str:
+        """What is wrong where a `check` does not hold."""
+        return f"{op.attrs['text']}: {left} and {right} differ"
+
     def saw(self, op: Op, values: Sequence[Array], results: Sequence[Array]) -> None:
         """Every operation that has run, inside kernels too, with what it read and made."""
 
@@ -134,7 +138,8 @@ class _Frame:
                 return []
             case "check":
                 if attrs["left"] != attrs["right"]:
-                    raise Failure(f"{attrs['text']}: {attrs['left']} and {attrs['right']} differ")
+                    text = self.host.explained(op, attrs["left"], attrs["right"], self.sizes)
+                    raise Failure(_placed(op, text))
                 return []
             case "weight":
                 return [self.host.weight(attrs["model"], attrs["tensor"], attrs["type"].dtype)]
@@ -151,7 +156,7 @@ class _Frame:
             try:
                 found = op.defn.eval(np, *wide_values, **attrs)
             except (IndexError, ValueError) as problem:
-                raise Failure(str(problem)) from problem
+                raise Failure(_placed(op, str(problem))) from problem
         return [stored(found, op.result.type, wide)]
 
     def loop(self, op: Op, carried: list[Array]) -> list[Array]:
@@ -181,6 +186,12 @@ class _Frame:
             case tuple():
                 return tuple(map(self.attr, value))
         return value
+
+
+def _placed(op: Op, text: str) -> str:
+    if op.span is None:
+        return text
+    return f"{op.span.source.name.rsplit('/', 1)[-1]}:{op.span.line}: {text}"
 
 
 def on_numbers(defn: OpDef, numbers: Sequence[float]) -> float:

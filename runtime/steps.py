@@ -12,7 +12,8 @@ from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import re
+    from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
     from tlc.runtime.devices import Batch
@@ -50,7 +51,26 @@ def check(left: Any, right: Any, text: str, place: str, sizes: dict[str, int]) -
     """Raises RunError E0505 unless two formulas are equal."""
     a, b = evaluate(left, sizes), evaluate(right, sizes)
     if a != b:
-        raise RunError("E0505", f"{place}: {text}: {a} and {b} differ")
+        raise RunError("E0505", f"{place}: {explained(text, a, b, right == 0, sizes)}")
+
+
+def explained(text: str, a: int, b: int, compared: bool, sizes: Mapping[str, int]) -> str:
+    """The text of a check that does not hold, with the numbers of this run: those of run-time
+    symbols (`$3`) stand for them, those of named ones behind the text. The text of a comparison
+    says all; the others demand that `a` and `b` are equal."""
+    import re
+
+    def numbers(formula: re.Match[str]) -> str:
+        given = re.sub(r"\$\d+", lambda name: str(sizes.get(name[0], name[0])), formula[0])
+        plain = re.fullmatch(r"-?\d+([-+]\d+)*", given)
+        return str(sum(map(int, re.findall(r"[-+]?\d+", given)))) if plain else given
+
+    text = re.sub(r"[\w*+()/%$-]*\$\d[\w*+()/%$-]*", numbers, text)
+    named = [n for n in sizes if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", text)]
+    parts = [f"{name} is {sizes[name]}" for name in named]
+    if not compared:
+        parts.append(f"{a} and {b} differ")
+    return f"{text}: {', '.join(parts)}" if parts else text
 
 
 class Launches:

@@ -9,10 +9,12 @@ import numpy as np
 
 from tlc.ir import interp
 from tlc.ir.core import Func, Module, Op
+from tlc.ir.dims import Dim
 from tlc.ir.parser import parse_module
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Entry, named
+from tlc.runtime.steps import explained
 from tlc.runtime.texts import Texts
 from tlc.runtime.weights import StoredWeights
 
@@ -86,6 +88,10 @@ class ReferenceHost(interp.Host):
             entry, data = self.weights.tensor(self.weights.number(model, tensor, dtype))
             self.loaded[key] = np.asarray(floats(entry, data, dtype))
         return self.loaded[key]
+
+    def explained(self, op: Op, left: int, right: int, sizes: Mapping[str, int]) -> str:
+        compared = op.attrs["right"] == Dim.of(0)
+        return explained(op.attrs["text"], left, right, compared, sizes)
 
     def text(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.read(attrs["source"], attrs["name"])

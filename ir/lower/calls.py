@@ -58,7 +58,8 @@ def call(cx: Context, node: ast.Call) -> Lowered:
         return invoke(cx, fn, first + _arguments(cx, node), node.span, "", node.type_args)
     name = older.current(name)
     if node.type_args and (name != "tensor" or len(node.type_args) != 1):
-        cx.unsupported(f"`{name}` with type arguments", at)
+        hint = f"write `f32::{name}(...)` for float32" if f"f32::{name}" in SPECIAL else ""
+        cx.unsupported(f"`{name}` with type arguments", at, hint)
     if name in SPECIAL:
         return SPECIAL[name](cx, node, first)
     if name in BUILTINS:
@@ -206,7 +207,9 @@ def invoke(
             hint="a recursion has to end on a condition that is known at build",
         )
     if len(type_args) > len(fn.generics):
-        cx.fail("E0203", f"`{fn.name}` has {len(fn.generics)} type parameters", type_args[-1].span)
+        count = len(fn.generics)
+        text = f"`{fn.name}` has {count} type parameter{'s' * (count != 1)}"
+        cx.fail("E0203", f"{text}, and {_given(len(type_args))}", type_args[-1].span)
     params = [Param(p.name) for p in fn.params]
     head = fn.name_span.to(fn.params[-1].span) if fn.params else fn.name_span
     placed = place(cx, params, args, f"`{fn.name}`", span, [Label(head, "declared here")])
@@ -393,7 +396,7 @@ def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     if whole(value) is not None:
         value = [value]
     if not isinstance(value, list | tuple):
-        cx.fail("E0303", f"a shape is a list of sizes, and this is {describe(value)}", span)
+        cx.fail("E0303", f"a shape is a list of sizes, and this is {tell(value)}", span)
     sizes: list[Dim] = []
     for item in value:
         number = whole(item)

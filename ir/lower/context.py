@@ -16,6 +16,7 @@ from tlc.ir.core import Block, ModelRef, Module, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison, Struct
 from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
+from tlc.ir.types import SPELLINGS
 
 OpenModel = Callable[[str, Span], ModelHeader]
 # hidden names hold a space, as no name of a program does
@@ -161,6 +162,8 @@ class Context:
             hint = "it is given a value only further down"
         elif name in self.program.functions or name in BUILTINS:
             hint = f"`{name}` is a function; call it: `{name}(...)`"
+        elif name in SPELLINGS:
+            hint = f"it is a type; numbers become one with `x as {name}`"
         self.fail("E0201", f"unknown name `{name}`", span, hint=hint)
 
     @contextmanager

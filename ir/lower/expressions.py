@@ -64,8 +64,9 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
         case ast.Tuple(items=items):
             return tuple(expression(cx, item) for item in items)
         case ast.Repeat(value=value, count=count):
-            times = whole(expression(cx, count))
-            if isinstance(times, Dim):
+            found = expression(cx, count)
+            times = whole(found)
+            if isinstance(times, Dim) or isinstance(found, Value):
                 cx.unsupported("an array whose length only run time knows", count.span)
             if times is None or times < 0:
                 cx.fail("E0303", "the count of `[value; count]` is a whole number", count.span)
@@ -215,6 +216,9 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
         left, right = Dim.of(whole_left), Dim.of(whole_right)
     if op in "/%" and right == (Dim.of(0) if sizes else 0):
         cx.fail("E0305", "division by zero", node.span)
+    if sizes and op in "/%":
+        cx.builder.span = node.span
+        cx.builder.check(right.compare("==", 0), Dim.of(0), "division by zero")
     both_int = isinstance(left, int) and isinstance(right, int)
     try:
         match op:

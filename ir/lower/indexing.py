@@ -197,9 +197,13 @@ def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
     """Where a slice of an axis of that size begins and ends; negative ends count from its end."""
     found_ends = []
     for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
-        found = missing if node is None else whole(expressions.expression(cx, node))
+        given = missing if node is None else expressions.expression(cx, node)
+        if isinstance(given, Value) and not given.tensor.rank:
+            given = expressions.on_host(cx, given, item.span)
+        found = whole(given)
         if found is None:
-            cx.fail("E0303", "the ends of a slice are whole numbers", item.span)
+            text = f"the ends of a slice are whole numbers, and this is {tell(given)}"
+            cx.fail("E0303", text, item.span if node is None else node.span)
         end = Dim.of(found)
         found_ends.append(size + end if end.is_static and int(end) < 0 else end)
     return found_ends[0], found_ends[1]

@@ -97,7 +97,7 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
         hint = did_you_mean(name, model.header.tensors)
         if not hint:
             some = sorted(model.header.tensors)[:3]
-            hint = f"it has {len(model.header.tensors)} tensors" + (
+            hint = _beside(model, name) or f"it has {len(model.header.tensors)} tensors" + (
                 f", such as {', '.join(some)}" if some else ""
             )
         cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
@@ -124,6 +124,22 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
     return encoding, encoding if packed else model.dtype, type
 
 
+def _beside(model: Model, name: str) -> str:
+    """What there is instead of the last part of a dotted name: `blk.7` of two blocks."""
+    parent = name.rpartition(".")[0]
+    inside = f"{parent}."
+    parts = {
+        t.removeprefix(inside).split(".")[0] for t in model.header.tensors if t.startswith(inside)
+    }
+    if not parent or not parts:
+        return ""
+    numbers = sorted(int(part) for part in parts if part.isdecimal())
+    if len(numbers) == len(parts) and numbers == list(range(len(parts))) and len(parts) > 2:
+        return f"`{parent}` has parts 0 to {numbers[-1]}"
+    shown = sorted(parts)[:8]
+    return f"`{parent}` has {', '.join(shown)}{', ...' if len(parts) > len(shown) else ''}"
+
+
 def is_packed(value: Value) -> bool:
     """Whether a tensor is a weight that stays block-quantised in memory."""
     owner = value.owner
@@ -138,7 +154,7 @@ def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
             "E0204",
             f"{model.path} has no metadata `{key}`",
             span,
-            hint=did_you_mean(key, table),
+            hint=did_you_mean(key, [*table, "format", "quantization"]),
         )
     value = table[key]
     return list(value) if not isinstance(value, bool | int | float | str) else value

@@ -87,6 +87,9 @@ def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: l
                 parts += [", "] if at else []
                 part(cx, item, span, parts, operands)
             parts.append(closing)
+        case None:
+            hint = "the value of a function is its last expression, or `return e`"
+            cx.fail("E0302", "there is nothing to print: this has no value", span, hint=hint)
         case _:
             cx.fail("E0302", f"{describe(value)} cannot be printed", span)
 

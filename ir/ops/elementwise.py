@@ -16,6 +16,11 @@ from tlc.ir.types import FLOATS, TensorType, Type, tensor
 
 _X = tensor("f16", 3, 5)
 
+_AS_NUMBERS = {
+    "i32": "integer tensors hold indices; convert with `as float32`",
+    "bool": "a mask becomes 0 and 1 with `as float16`, and is negated with `!`",
+}
+
 
 def _floats(*types: Type, start: int = 0) -> TensorType:
     """The common type of floating-point operands, from number `start` on, broadcast together."""
@@ -26,7 +31,7 @@ def _floats(*types: Type, start: int = 0) -> TensorType:
                 f"arithmetic needs floating-point tensors, and this is {other}",
                 "E0302",
                 (at,),
-                "integer tensors hold indices; convert with `as float32`",
+                _AS_NUMBERS.get(getattr(other, "dtype", ""), ""),
             )
         if other != first:
             raise TypeRuleError(f"{first} and {other} differ", "E0301", (start, at))

@@ -251,8 +251,11 @@ compose(
 
 
 def _unsqueeze(b: Builder, x: Value, dim: int) -> Value:
-    shape = list(x.tensor.shape)
-    shape.insert(normal_axis(dim, x.tensor.rank + 1), Dim.of(1))
+    rank, shape = x.tensor.rank, list(x.tensor.shape)
+    if not -rank - 1 <= dim <= rank:
+        text = f"a new axis {dim} has no place in a tensor of rank {rank}"
+        raise TypeRuleError(text, "E0303", (0,))
+    shape.insert(normal_axis(dim, rank + 1), Dim.of(1))
     return b.reshape(x, shape)
 
 

@@ -79,7 +79,7 @@ def _fits(b: Builder, x: Value, window: Window) -> None:
         b.check_at_most(
             Dim.of(dilation * (size - 1) + 1),
             length,
-            f"a window of {show_shape(window.size)} in an image of {image}",
+            f"a window of {show_shape(window.size)} does not fit into an image of {image}",
         )
 
 

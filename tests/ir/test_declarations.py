@@ -47,7 +47,7 @@ STATEMENTS: list[tuple[str, str, str, str]] = [
     ("let q: Pair<int> = p", "E0302", "p", "`q` must be Pair<int>, and this is Point"),
     ('same(1, "a")', "E0302", '"a"', "`b` is string, and `T` is int in this call"),
     ("same<float32>(x, x)", "E0302", "x", "`a` is f16[2, 3], and `T` is float32 in this call"),
-    ("same<int, int>(1, 2)", "E0203", "int", "`same` has 1 type parameters"),
+    ("same<int, int>(1, 2)", "E0203", "int", "`same` has 1 type parameter, and 2"),
     # assignment
     ("p.z = 1.0", "E0204", "z", "`Point` has no field `z`"),
     ("p.x = true", "E0302", "true", "`x` of `Point` must be float, and this is bool"),

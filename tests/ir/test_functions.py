@@ -349,7 +349,7 @@ def test_what_always_fits_is_not_checked(body: str) -> None:
 
 def test_a_size_divided_by_zero_stops_the_run() -> None:
     text = "fn f(x: float16[N], y: float16[M]) -> Tensor { zeros([N / M]) }"
-    with pytest.raises(interp.Failure, match="a size is divided by zero"):
+    with pytest.raises(interp.Failure, match="division by zero"):
         call(text, "f", np.zeros(2, F16), np.zeros(0, F16))
 
 

@@ -112,7 +112,7 @@ EXPRESSIONS: list[tuple[str, str, str, str]] = [
     ('x["a"]', "E0303", '"a"', "an index is a whole number, and this is string"),
     ("x[:, 1:5]", "E0303", "1:5", "the slice 1:5 is out of range for axis 1 of f16[2, 3]"),
     ("x[:, 2:1]", "E0303", "2:1", "the slice 2:1 ends before it starts"),
-    ("x[:, 0.5:]", "E0303", "0.5:", "the ends of a slice are whole numbers"),
+    ("x[:, 0.5:]", "E0303", "0.5", "the ends of a slice are whole numbers"),
     ("x[[0.5]]", "E0305", "[0.5]", "0.5 is not a 32-bit whole number"),
     ("x[tensor([0.5]), :]", "E0302", "tensor([0.5])", "an index tensor holds whole numbers"),
     ("[1, 2][5]", "E0303", "5", "index 5 is out of range for 2 elements"),
