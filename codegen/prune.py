@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 _DEFINED = re.compile(
-    r"^(?:(?:static inline|TLC_LANE|template)\b[^;{=]*?\b(\w+)\(|#define (\w+))", re.MULTILINE
+    r"^(?:(?:static inline|TLC_LANE|TLC_CALL|template)\b[^;{=]*?\b(\w+)\(|#define (\w+))",
+    re.MULTILINE,
 )
 _MADE = re.compile(r"^[A-Z_]+\((\w+)", re.MULTILINE)  # by a macro, as in TLC_EACH(exp8, exp)
 _WORD = re.compile(r"\w+")

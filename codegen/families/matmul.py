@@ -1,6 +1,6 @@
 """Matrix products: which kernels compute one.
 
-`matvec` is for few rows on the left (a token or four): it reads the right operand once and is bound
+`matvec` is for few rows on the left (some tokens): it reads the right operand once and is bound
 by memory. `tiles` is for many: bound by arithmetic. Both sum in float32 and apply what follows the
 product to each sum before it is stored.
 """
@@ -11,19 +11,19 @@ from dataclasses import replace
 
 from tlc.codegen.assembly import Draft, Variant
 from tlc.codegen.families import matvec, tiles
-from tlc.codegen.families.product import FEW_ROWS, product_of
+from tlc.codegen.families.product import product_of
 from tlc.codegen.iteration import Sizes
 
 
 def variants(draft: Draft) -> list[Variant]:
     """A matvec, a product by tiles, or both where only run time knows the number of rows."""
     product = product_of(draft.region)
-    rows = product.rows
+    rows, few = product.rows, draft.profile.few_rows
     if rows.is_static:
-        make = matvec.kernel if 1 <= int(rows) <= FEW_ROWS else tiles.kernel
+        make = matvec.kernel if 1 <= int(rows) <= few else tiles.kernel
         return [Variant(make(draft, product), None)]
-    few = replace(draft, name=f"{draft.name}_matvec", sizes=Sizes())
+    other = replace(draft, name=f"{draft.name}_matvec", sizes=Sizes())
     return [
-        Variant(matvec.kernel(few, product), (rows, FEW_ROWS)),
+        Variant(matvec.kernel(other, product), (rows, few)),
         Variant(tiles.kernel(draft, product), None),
     ]

@@ -10,7 +10,6 @@ from typing import Any
 
 from tlc.codegen.assembly import Draft, Kernel, groups_for
 from tlc.codegen.families.product import (
-    FEW_ROWS,
     Operand,
     Product,
     element_after,
@@ -30,16 +29,16 @@ _COPIED = 4096  # elements of each left row that a CPU thread holds as floats
 
 
 def kernel(draft: Draft, product: Product) -> Kernel:
-    """A kernel that is right while `product.rows` is at most FEW_ROWS."""
+    """A kernel that is right while `product.rows` is at most the profile's `few_rows`."""
     dots = product.layout != "nn"
     if draft.profile.name == "cpu":
         return _cpu_dots(draft, product) if dots else _cpu_columns(draft, product)
     return _apple_dots(draft, product) if dots else _apple_columns(draft, product)
 
 
-def _rows(product: Product) -> int:
+def _rows(draft: Draft, product: Product) -> int:
     """How many rows to keep room for."""
-    return int(product.rows) if product.rows.is_static else FEW_ROWS
+    return int(product.rows) if product.rows.is_static else draft.profile.few_rows
 
 
 # ---- cpu ----------------------------------------------------------------------------------------
@@ -54,7 +53,7 @@ def _strips(draft: Draft, product: Product, strip: int, template: str, **context
         template,
         groups=groups_for(product.batch * strips, 1),
         product=product,
-        rows=_rows(product),
+        rows=_rows(draft, product),
         strip=strip,
         count=product.batch * strips,
         place=positions(draft.sizes, "work", [("n0", strips, strip)], product.batched),
@@ -78,14 +77,27 @@ def _lines(sizes: Sizes, right: Operand, place: str, step: Dim) -> dict[str, str
 
 def _cpu_dots(draft: Draft, product: Product) -> Kernel:
     region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
-    encoding = right.access.encoding
-    depth = pieces(product.depth, _COPIED, PACKED[encoding].block if encoding in PACKED else 32)
+    packed = PACKED.get(right.access.encoding) if product.layout == "nt" else None
+    # a unit of packed rows is a block, or 8 blocks of 32
+    whole = packed and is_multiple(product.depth, 256)
+    depth = pieces(product.depth, _COPIED, 256 if whole else 32)
     # enough columns that converting the left rows costs little, enough work for a threadgroup
-    strip = pieces(product.columns, min(_STRIP, max(64, 16 * draft.profile.work // depth)), 8)
+    most = _STRIP
+    if product.columns.is_static and not packed:
+        most = min(_STRIP, max(64, 16 * draft.profile.work // depth))
+    elif product.columns.is_static:
+        most = min(_STRIP, max(64, int(product.columns) // 16))
+    strip = pieces(product.columns, most, 8)
+    read: dict[str, Any] = {}
+    if packed:
+        place = right.place(sizes, "b", "n", "k0")
+        block = f"in{right.access.arg} + ({place}) / {packed.block}u * {packed.nbytes}u"
+        read = {"part": packed.part, "block": block}
     if product.layout == "nt":
-        read = _lines(sizes, right, right.place(sizes, "b", "n", "k0"), right.line)
+        read |= _lines(sizes, right, right.place(sizes, "b", "n", "k0"), right.line)
     else:
-        read = {"element": scalar_load(right.access, right.place(sizes, "b", "n", "k"))}
+        element = scalar_load(right.access, right.place(sizes, "b", "n", "k"))
+        read = {"packed": "", "element": element}
     return _strips(
         draft,
         product,
@@ -166,7 +178,7 @@ def _apple_dots(draft: Draft, product: Product) -> Kernel:
         "dots",
         groups=groups_for(product.batch * blocks, draft.profile.threads // 32),
         product=product,
-        rows=_rows(product),
+        rows=_rows(draft, product),
         chunk=chunk,
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 4)], product.batched),
@@ -184,7 +196,7 @@ def _apple_columns(draft: Draft, product: Product) -> Kernel:
         groups=groups_for(product.batch * blocks, 1),
         threadgroup_bytes=4 * 32 * 32,
         product=product,
-        rows=_rows(product),
+        rows=_rows(draft, product),
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 32)], product.batched),
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),

@@ -23,7 +23,6 @@ from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED
 
 FLOATS = ("f16", "f32")
-FEW_ROWS = 4  # on the left, that a matvec kernel takes
 
 
 def pieces(size: Dim, most: int, unit: int) -> int:

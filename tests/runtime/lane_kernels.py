@@ -23,10 +23,11 @@ VOCABULARY = "\n".join(
         "using namespace metal;",
         *(
             (TEMPLATES / f"{name}.metal.j2").read_text(encoding="utf-8")
-            for name in ("lanes", "lanes_math", "lanes_quant")
+            for name in ("lanes", "lanes16", "words", "lanes_math")
         ),
     ]
 )
+TABLE = f"constant uchar some_bytes[16] = {{{', '.join(str(255 - k * k) for k in range(16))}}};\n"
 # clang then compiles what is otherwise only for Metal, with real address spaces
 PORTABLE = "#define TLC_PORTABLE\n" + VOCABULARY
 
@@ -53,10 +54,6 @@ BODIES = {
         "float t[8]; half h[8]; st8(t, ld8(a + i)); st8(h, ld8(b + i));st8(y + i, ld8(t) + ld8(h));"
     ),
     "to_int_and_back": "st8(y + i, to_f8(to_i8(ld8(a + i))));",
-    "nibbles": (
-        "device const uchar* q = (device const uchar*)a + i;"
-        "st8(y + 2u * i, ldlo8(q)); st8(y + 2u * i + 8u, ldhi8(q));"
-    ),
     "gather": "st8(y + i, gather8(a + group, 3)); scatter8(y + 1000u + group, ld8(a + i), 5);",
     "gather_half": "st8(y + i, gather8((device const half*)a + group, 3));",
     "pick": "st8(y + i, pick8(a, ldi8((device const int*)b + i)));",
@@ -95,20 +92,43 @@ BODIES = {
         "f8 r[8]; for (uint k = 0u; k < 8u; k++) r[k] = ld8(a + 8u * i + 8u * k); transpose8(r);"
         "for (uint k = 0u; k < 8u; k++) st8(y + 8u * i + 8u * k, r[k]); prefetch(a);"
     ),
-    "products": (
-        "device const char* w = (device const char*)a + 16u * group;"
-        "device const short* x = (device const short*)b + 16u * group;"
-        "sti8((device int*)y + 2u * i, dot2(iota8(), lds16(w), lds16(x)));"
-        "sti8((device int*)y + 2u * i + 8u, dot2(iota8(), lds16(w), splats16(x)));"
+    "sixteen": (
+        "const v16 x = ld16(a + 2u * i); half h[16]; float t[16];"
+        "st8(h, ld8(b + 2u * i)); st8(h + 8, ld8(b + 2u * i + 8u));"
+        "st16(t, x + ld16(h)); st8(y + 6u * i, ld8(t)); st8(y + 6u * i + 8u, ld8(t + 8));"
+        "st16(t, fma16(x, ld16(h), splat16(0.5f)));"
+        "st8(y + 6u * i + 16u, ld8(t)); st8(y + 6u * i + 24u, ld8(t + 8));"
+        "const v16 z = join16(high8(x), splat8(hsum16(x)));"
+        "st8(y + 6u * i + 32u, low8(z)); st8(y + 6u * i + 40u, high8(z));"
     ),
-    "nibble_products": (
-        "n8 s = nibzero();"
+    "bytes": (
+        "device const uchar* u = (device const uchar*)a + 64u * group; w16 r[9];"
+        "r[0] = pair32(u + 2, u + 23) ^ int(0x80808080u);"
+        "r[1] = twice32(u + 3); r[2] = twice16(u + 2, u + 30); r[3] = bits64(u + 1, u + 9);"
+        "r[4] = lookup64(some_bytes, ld64(u) & 0x0f0f0f0f);"
+        "r[5] = (ld64(u) >> quarters16(0, 4)) & 0x0f0f0f0f;"
+        "r[6] = ((ld64(u) >> halves16(1, 3)) & 0x01010101) | ((ld64(u) & 0x03030303) << 1);"
+        "r[7] = (ld64(u) << 7) + splatw16(3);"
         "for (uint k = 0u; k < 8u; k++) {"
-        "  const i8 w = ldi8((device const int*)a + 64u * group + 8u * k);"
-        "  const i8 x = ldi8((device const int*)b + 64u * group + 8u * k);"
-        "  s = nibdot(s, (k < 4u ? w : w >> 4) & 0x0f0f0f0f, x);"
+        "  device int* to = (device int*)y + 18u * i + 16u * k;"
+        "  sti8(to, tlc_low(r[k])); sti8(to + 8, tlc_high(r[k]));"
         "}"
-        "sti8((device int*)y + i, nibsum(s));"
+        "st8(y + 18u * i + 128u, bytes8(word(u + 5), word(u + 9)));"
+    ),
+    "byte_products": (
+        "thread char s[64]; for (uint k = 0u; k < 64u; k++)"
+        "  s[k] = ((device const char*)b)[64u * group + k];"
+        "const w16 r = dot64(splatw16(5), ld64((device const uchar*)a + 64u * group), ld64(s));"
+        "device int* to = (device int*)y + 2u * i; sti8(to, tlc_low(r)); sti8(to + 8, tlc_high(r));"
+    ),
+    "spread": (
+        "float t[8]; st8(t, ld8(a + i)); const v16 p = spread2(t + 1), q = spread4(t + 2);"
+        "st8(y + 4u * i, low8(p)); st8(y + 4u * i + 8u, high8(p));"
+        "st8(y + 4u * i + 16u, low8(q)); st8(y + 4u * i + 24u, high8(q));"
+    ),
+    "store_bytes": (
+        "char t[8]; stc8(t, ldi8((device const int*)a + i));"
+        "for (uint k = 0u; k < 8u; k++) ((device char*)y)[i + k] = t[k];"
     ),
 }
 # The tails are also told n, in y[0], and must touch nothing beyond.
@@ -142,7 +162,7 @@ class Half:
 
     def __init__(self, vocabulary: str) -> None:
         tails = {name: f"const uint n = uint(y[0]); {body}" for name, body in TAILS.items()}
-        text = vocabulary + "".join(kernel_text(*each) for each in (BODIES | tails).items())
+        text = vocabulary + TABLE + "".join(kernel_text(*each) for each in (BODIES | tails).items())
         self.device = CpuDevice(threads=1)
         self.library: CpuLibrary = self.device.library(
             text, [Kernel(name, 1) for name in BODIES | TAILS]

@@ -149,14 +149,6 @@ def test_conversion_to_int_goes_toward_zero(half: Half) -> None:
     np.testing.assert_array_equal(half.floats("to_int_and_back", a), np.trunc(a) + 0.0)
 
 
-def test_nibbles_of_q4_0(half: Half) -> None:
-    packed = np.arange(256, dtype=np.uint8)
-    out = np.empty((32, 2, 8), np.float32)
-    half.run("nibbles", 32, out, packed)
-    wanted = np.stack([packed & 15, packed >> 4], 1).astype(np.float32) - 8
-    np.testing.assert_array_equal(out, wanted.reshape(32, 8, 2).swapaxes(1, 2))
-
-
 def test_strided_and_indexed_access(half: Half) -> None:
     a = RANDOM.normal(size=200).astype(np.float32)
     out = np.empty(1200, np.float32)
@@ -231,25 +223,63 @@ def test_transpose(half: Half) -> None:
     np.testing.assert_array_equal(out, a.swapaxes(1, 2))
 
 
-def test_products_of_pairs(half: Half) -> None:
-    w = RANDOM.integers(-128, 128, (64, 16)).astype(np.int8)
-    x = RANDOM.integers(-32768, 32768, (64, 16)).astype(np.int16)
-    out = np.empty((64, 2, 8), np.int32)
-    half.run("products", 64, out, w, x)
-    wide, lane = w.astype(np.int32), np.arange(8)
-    pairs = (wide * x).reshape(64, 8, 2).sum(2)
-    repeated = (wide * np.tile(x[:, :2], 8)).reshape(64, 8, 2).sum(2)
-    np.testing.assert_array_equal(out, np.stack([pairs, repeated], 1) + lane)
+def test_16_lanes(half: Half) -> None:
+    a, b = (whole_groups(v)[:16_000] for v in (NEAR, NEAR_ZERO))
+    out = np.empty((1000, 3, 16), np.float32)
+    half.run("sixteen", 1000, out, a, b)
+    x, z = a.reshape(-1, 16), b.astype(np.float16).astype(np.float32).reshape(-1, 16)
+    np.testing.assert_array_equal(out[:, 0], x + z)
+    exact = x.astype(np.float64) * z + 0.5
+    np.testing.assert_allclose(out[:, 1], exact, rtol=2**-23, atol=1e-12)
+    np.testing.assert_array_equal(out[:, 2, :8], x[:, 8:])
+    np.testing.assert_allclose(out[:, 2, 8], x.sum(1, dtype=np.float64), atol=1e-4)
 
 
-def test_products_of_nibbles_and_bytes(half: Half) -> None:
-    w = RANDOM.integers(0, 256, (64, 8, 8, 4)).astype(np.uint8)
-    x = RANDOM.integers(-128, 128, (64, 8, 8, 4)).astype(np.int8)
-    w[0], x[0] = 255, -128  # the largest sum that must fit
-    out = np.empty((64, 8), np.int32)
-    half.run("nibble_products", 64, out, w, x)
-    nibbles = np.concatenate([w[:, :4] & 15, w[:, 4:] >> 4], 1).astype(np.int32)
-    np.testing.assert_array_equal(out, (nibbles * x).sum((1, 3)))
+def test_bytes_are_brought_to_their_lanes(half: Half) -> None:
+    a = RANDOM.integers(0, 256, (64, 64)).astype(np.uint8)
+    out = np.empty((64, 9, 64), np.uint8)
+    half.run("bytes", 64, out, a)
+    np.testing.assert_array_equal(out[:, 0], np.concatenate([a[:, 2:34], a[:, 23:55]], 1) ^ 128)
+    np.testing.assert_array_equal(out[:, 1], np.tile(a[:, 3:35], 2))
+    np.testing.assert_array_equal(
+        out[:, 2], np.concatenate([a[:, 2:18], a[:, 2:18], a[:, 30:46], a[:, 30:46]], 1)
+    )
+    bits = np.concatenate([a[:, 1:5], a[:, 9:13]], 1)
+    np.testing.assert_array_equal(
+        out[:, 3], np.unpackbits(bits, axis=1, bitorder="little").astype(np.uint8)
+    )
+    np.testing.assert_array_equal(out[:, 4], 255 - (a & 15) ** 2)
+    shifts = np.tile(np.repeat([0, 4], 16), 2).astype(np.uint8)
+    np.testing.assert_array_equal(out[:, 5], (a >> shifts) & 15)
+    shifts = np.repeat([1, 3], 32).astype(np.uint8)
+    np.testing.assert_array_equal(out[:, 6], ((a >> shifts) & 1) | ((a & 3) << 1))
+    np.testing.assert_array_equal(out[:, 7].view(np.int32), (a.view(np.int32) << 7) + 3)
+    np.testing.assert_array_equal(out[:, 8].view(np.float32)[:, :8], a[:, 5:13])
+
+
+def test_products_of_bytes(half: Half) -> None:
+    u = RANDOM.integers(0, 256, (64, 16, 4)).astype(np.uint8)
+    s = RANDOM.integers(-128, 128, (64, 16, 4)).astype(np.int8)
+    u[0], s[0] = 255, -128  # the largest sum that must fit
+    u[1], s[1] = 255, 127
+    out = np.empty((64, 16), np.int32)
+    half.run("byte_products", 64, out, u, s)
+    np.testing.assert_array_equal(out, (u.astype(np.int32) * s).sum(2) + 5)
+
+
+def test_few_numbers_are_spread_over_the_lanes(half: Half) -> None:
+    a = RANDOM.normal(size=(64, 8)).astype(np.float32)
+    out = np.empty((64, 2, 16), np.float32)
+    half.run("spread", 64, out, a)
+    np.testing.assert_array_equal(out[:, 0], np.repeat(a[:, 1:3], 8, 1))
+    np.testing.assert_array_equal(out[:, 1], np.repeat(a[:, 2:6], 4, 1))
+
+
+def test_ints_are_stored_as_bytes(half: Half) -> None:
+    a = RANDOM.integers(-128, 128, (64, 8)).astype(np.int32)
+    out = np.empty((64, 8), np.int8)
+    half.run("store_bytes", 64, out, a)
+    np.testing.assert_array_equal(out, a)
 
 
 def test_the_portable_half_rejects_an_unqualified_pointer() -> None:

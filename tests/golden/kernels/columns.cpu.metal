@@ -23,14 +23,16 @@ kernel void columns(
 
         for (uint k0 = 0u; k0 < dims.d0; k0 += 4u) {
             const uint count = min(4u, dims.d0 - k0);
+            float x[4 * 1];
             for (uint m = 0u; m < height; ++m) {
-                float x[4];
                 for (uint s = 0u; s < count; ++s) {
                     const uint k = k0 + s;
-                    x[s] = float(in0[b * dims.d0 + m * dims.d0 + k]);
+                    x[4u * m + s] = float(in0[b * dims.d0 + m * dims.d0 + k]);
                 }
-                tlc_add4(in1 + b * dims.d1 + n0 + k0 * 64u, 64u, count, width, x, sums + m * 64u);
             }
+            uint m = 0u;
+            for (; m < height; ++m) tlc_add1(in1 + b * dims.d1 + n0 + k0 * 64u, 64u, count, width, x + 4u * m, sums + m * 64u, 64u);
+
         }
 
         // what follows the product

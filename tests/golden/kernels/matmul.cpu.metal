@@ -14,12 +14,14 @@ kernel void matmul_matvec(
 {
     const uint m0 = 0u;
     const uint height = dims.d0;
-    float left[4 * 512];
-    float sums[4 * 72];
-    for (uint work = group; work < 2u; work += groups) {
-        const uint n0 = work * 72u;
-        const uint width = min(72u, 130u - n0);
-        for (uint i = 0u; i < 288u; i += 8u) st8(sums + i, splat8(0.0f));
+    float left[16 * 512];
+    float sums[16 * 48];
+    char low[16 * 512], high[16 * 512];
+    float steps[16 * 16], totals[16 * 16];
+    for (uint work = group; work < 3u; work += groups) {
+        const uint n0 = work * 48u;
+        const uint width = min(48u, 130u - n0);
+        for (uint i = 0u; i < 768u; i += 8u) st8(sums + i, splat8(0.0f));
 
         for (uint k0 = 0u; k0 < 512u; k0 += 512u) {
             const uint depth = min(512u, 512u - k0);
@@ -32,18 +34,36 @@ kernel void matmul_matvec(
                     st8(left + m * 512u + k, ld8n(x0_row + k, real));
                 }
             }
-            for (uint j = 0u; j < width; j += 4u) {
+            uint whole = depth / 256u * 256u;
+            for (uint m = 0u; m < height; ++m) {
+                if (!tlc_integers_32(left + m * 512u, whole, low + m * 512u, high + m * 512u,
+                                     steps + m * 16u, totals + m * 16u)) {
+                    whole = 0u;
+                    break;
+                }
+            }
+            for (uint j = 0u; j < width && whole > 0u; ++j) {
+                const uint n = n0 + j;
+                device const uchar* row = in1 + (n * 512u + k0) / 32u * 18u;
+                uint m = 0u;
+                for (; m + 4u <= height; m += 4u) tlc_integer_dots4_q4_0(
+                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
+                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+                for (; m + 2u <= height; m += 2u) tlc_integer_dots2_q4_0(
+                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
+                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+                for (; m < height; ++m) tlc_integer_dots1_q4_0(
+                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
+                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+
+            }
+            // what is not whole units, or not finite
+            for (uint j = 0u; j < width && whole < depth; j += 4u) {
                 const uint n = n0 + j;
                 const uint count = min(4u, width - j);
-                uint m = 0u;
-                for (; m + 2u <= height; m += 2u) {
-                    tlc_dots4x2_q4_0(in1, n * 512u + k0, 512u, count, depth,
-                        left + m * 512u, left + (m + 1u) * 512u,
-                        sums + m * 72u + j, sums + (m + 1u) * 72u + j);
-                }
-                if (m < height) {
-                    tlc_dots4_q4_0(in1, n * 512u + k0, 512u, count, depth,
-                        left + m * 512u, sums + m * 72u + j);
+                for (uint m = 0u; m < height; ++m) {
+                    tlc_dots1_q4_0(in1, n * 512u + k0 + whole, 512u, count, depth - whole,
+                        left + m * 512u + whole, sums + m * 48u + j);
                 }
             }
         }
@@ -55,7 +75,7 @@ kernel void matmul_matvec(
             uint j = 0u;
             for (; j + 8u <= width; j += 8u) {
                 const uint n = n0 + j;
-                const f8 v1 = ld8(sums + i * 72u + j);
+                const f8 v1 = ld8(sums + i * 48u + j);
                 const f8 v2 = ld8(in2 + n);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
@@ -64,7 +84,7 @@ kernel void matmul_matvec(
             if (j < width) {
                 const uint n = n0 + j;
                 const uint real = width - j;
-                const f8 v1 = ld8(sums + i * 72u + j);
+                const f8 v1 = ld8(sums + i * 48u + j);
                 const f8 v2 = ld8n(in2 + n, real);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
