@@ -179,6 +179,17 @@ class ModelFile:
         mapping = self.parts[entry.part].mapping
         return memoryview(mapping)[entry.offset : entry.offset + entry.nbytes]
 
+    def let_go(self, name: str) -> None:
+        """Take a tensor's pages out of this process's memory; they can still be read again."""
+        import mmap
+
+        entry = self.tensors[name]
+        mapping = self.parts[entry.part].mapping
+        start = -(-entry.offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (entry.offset + entry.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if entry.recipe is None and end > start and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED, start, end - start)
+
     def close(self) -> None:
         """Let go of the files; a mapping itself lives as long as a view of it does."""
         self.metadata = {}

@@ -103,6 +103,7 @@ def stored_tensors(
             view = model.view(entry.name)
             wanted = stored[entry.name]
             yield view if entry.encoding == wanted else stored_as(entry, view, wanted)
+            model.let_go(entry.name)
             done += entry.nbytes
             progress.update(f"writing {path}: {100 * done // max(total, 1)} %")
 

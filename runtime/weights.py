@@ -137,6 +137,12 @@ class StoredWeights:
             )
         return entry, data
 
+    def let_go(self, index: int) -> None:
+        """Say that a weight of a model file has been read: its pages need not stay in memory."""
+        if not self._embedded:
+            record = self._table[index]
+            self.models.file(record["model"]).let_go(record["tensor"])
+
     def _inside(self, index: int, record: dict[str, Any]) -> tuple[TensorEntry, memoryview]:
         from tlc.runtime.model_file import TensorEntry, element_count
 
@@ -172,6 +178,7 @@ class Weights:
             stored = self._stored.record(index)["stored"]
             if stored != entry.encoding:
                 data = stored_as(entry, data, stored)
+                self._stored.let_go(index)
             elif entry.offset % _ALIGNED.get(stored, 2):
                 data = memoryview(bytes(data))  # SafeTensors may put it at any byte
             self._buffers[index] = self._device.constant(data)
