@@ -49,7 +49,7 @@ $(VENV)/models: $(VENV)/ready
 	@touch $@
 
 test-models: $(VENV)/models ## run the examples on real models
-	$(BIN)/python -m pytest -m models --quiet
+	$(BIN)/python -m pytest -m models --quiet tests/models
 
 fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet

@@ -1,23 +1,23 @@
 """Turns the metadata of a model into texts, all that SafeTensors holds, and back to GGUF's types.
 
-A text stays what it is, a number or truth value is written as in JSON, an array is JSON. The types
-that GGUF had are kept under one more key, so that the way back gives what was there.
+A text stays what it is, numbers, truth values and arrays are written as JSON. Their types are kept
+under one more key, so that programs and the way back find what was there.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.gguf_file import KIND_NAMES, NUMBERS, Metadata
+from tlc.runtime.safetensors_file import TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tlc.runtime.model_file import ModelFile
-
-TYPES = "gguf.types"
 
 # Keys that say how one file is laid out, and not what is in it.
 _LAYOUT = frozenset(("general.alignment", "split.no", "split.count", "split.tensors.count"))
@@ -28,13 +28,46 @@ _KINDS = {name: kind for kind, name in KIND_NAMES.items()}
 _STRING, _ARRAY = 8, 9
 
 
+class TypedTexts(Mapping[str, object]):
+    """The metadata of a converted file, each value of the type that it had in GGUF.
+
+    A text that does not read as its type stays a text.
+    """
+
+    __slots__ = ("_kinds", "_texts")
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = {key: text for key, text in texts.items() if key != TYPES}
+        self._kinds = _kinds(texts.get(TYPES, ""))
+
+    def kind(self, key: str) -> str:
+        """As `gguf_file.Metadata.kind`."""
+        return self._kinds.get(key, "str")
+
+    def __getitem__(self, key: str) -> object:
+        import json
+
+        text = self._texts[key]
+        try:
+            return text if self.kind(key) == "str" else json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 def texts(model: ModelFile, stored: Mapping[str, str]) -> dict[str, str]:
     """The metadata as texts; `stored` is how the new file stores each tensor."""
     import json
 
     found = {key: _text(model.metadata[key]) for key in _keys(model, stored)}
-    if isinstance(model.metadata, Metadata) and found:
-        found[TYPES] = json.dumps({key: model.metadata.kind(key) for key in found})
+    kinds = {key: kind for key in found if (kind := _kind(model.metadata, key)) != "str"}
+    if kinds:
+        found[TYPES] = json.dumps(kinds)
     return found
 
 
@@ -48,18 +81,12 @@ def pairs(model: ModelFile, stored: Mapping[str, str]) -> Iterator[tuple[str, by
         for key in _keys(model, stored):
             yield key, _tag(metadata.kind(key)) + metadata.encoded(key)
         return
-    types = _types(metadata)
     for key in _keys(model, stored):
         if key == "format" and model.format == "SafeTensors":
             continue  # of the library that wrote that file
-        value = metadata[key]
-        kind = types.get(key)
-        if kind is None:
-            kind = _natural(value)
-        elif kind != "str":
-            value = _parsed(model, key, value)
+        kind = _kind(metadata, key)
         try:
-            yield key, _tag(kind) + _encoded(kind, value)
+            yield key, _tag(kind) + _encoded(kind, metadata[key])
         except (struct.error, TypeError, KeyError, OverflowError, AttributeError):
             raise RunError(
                 "E0606", f"the metadata {key!r} of {model.path} is not of the type {kind}"
@@ -68,7 +95,7 @@ def pairs(model: ModelFile, stored: Mapping[str, str]) -> Iterator[tuple[str, by
 
 def _keys(model: ModelFile, stored: Mapping[str, str]) -> list[str]:
     """What is still true in a file that stores the tensors so."""
-    untrue = {TYPES, *_LAYOUT}
+    untrue = set(_LAYOUT)
     if any(entry.encoding != stored[entry.name] for entry in model.tensors.values()):
         untrue |= _QUANTISED
     return [key for key in model.metadata if key not in untrue]
@@ -82,13 +109,12 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=memoryview.tolist)
 
 
-def _types(metadata: Mapping[str, object]) -> dict[str, str]:
+def _kinds(text: str) -> dict[str, str]:
     """What a converted file says of the types of its keys; nothing when that makes no sense."""
     from tlc.runtime import strict_json
 
-    text = metadata.get(TYPES)
     try:
-        found = strict_json.parse(text.encode()) if isinstance(text, str) else {}
+        found = strict_json.parse(text.encode())
     except ValueError:
         return {}
     if not isinstance(found, dict):
@@ -104,15 +130,10 @@ def _is_kind(kind: object) -> bool:
     return item in _KINDS and kind == "[" * depth + item + "]" * depth
 
 
-def _parsed(model: ModelFile, key: str, value: object) -> object:
-    import json
-
-    try:
-        return json.loads(str(value))
-    except (ValueError, RecursionError):
-        raise RunError(
-            "E0606", f"the metadata {key!r} of {model.path} is not the JSON that it should be"
-        ) from None
+def _kind(metadata: Mapping[str, object], key: str) -> str:
+    if isinstance(metadata, Metadata | TypedTexts):
+        return metadata.kind(key)
+    return _natural(metadata[key])
 
 
 def _natural(value: object) -> str:

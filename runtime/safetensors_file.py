@@ -16,9 +16,10 @@ from tlc.runtime.model_file import ModelFile, Part, TensorEntry, element_count
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 LONGEST_HEADER = 100_000_000
+TYPES = "gguf.types"  # the key of a converted file under which its metadata has types
 
 # dtype -> bits per element
 DTYPE_BITS = {
@@ -50,13 +51,18 @@ DTYPE_BITS = {
 def read(path: str, mapping: mmap.mmap) -> ModelFile:
     """The model in a SafeTensors file. Raises RunError E0601 when the file breaks the format."""
     try:
-        end, metadata, tensors = _table(memoryview(mapping))
+        end, texts, tensors = _table(memoryview(mapping))
     except ValueError as error:
         raise RunError("E0601", f"{path}: a damaged SafeTensors file: {error}") from None
+    metadata: Mapping[str, object] = texts
+    if TYPES in texts:
+        from tlc.runtime.metadata import TypedTexts
+
+        metadata = TypedTexts(texts)
     return ModelFile(path, "SafeTensors", metadata, tensors, [Part(path, mapping, end)])
 
 
-def _table(data: memoryview) -> tuple[int, dict[str, object], dict[str, TensorEntry]]:
+def _table(data: memoryview) -> tuple[int, dict[str, str], dict[str, TensorEntry]]:
     if len(data) < 8:
         raise ValueError(f"it has {len(data)} bytes, less than the length of its header")
     (length,) = struct.unpack_from("<Q", data)
@@ -74,7 +80,7 @@ def _table(data: memoryview) -> tuple[int, dict[str, object], dict[str, TensorEn
     return start, metadata, tensors
 
 
-def _metadata(found: object) -> dict[str, object]:
+def _metadata(found: object) -> dict[str, str]:
     match found:
         case None:
             return {}

@@ -10,6 +10,7 @@ import pytest
 
 import tlc
 from tlc import driver
+from tlc.convert import convert
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -40,3 +41,14 @@ def test_the_layers_are_one_loop() -> None:
     (loop,) = [step for step in steps if step[0] == "loop"]
     tables = {str(m) for s in loop[3] if s[0] == "launch" for m in s[2] if isinstance(m, list)}
     assert len(tables) == 9, "nine weights to a layer, chosen by its number"
+
+
+def test_the_model_converted_to_safetensors_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    convert(str(DATA / "tiny_llama_f16.gguf"), str(path))
+    text = TEXT.replace(str(DATA / "tiny_llama_f16.gguf"), str(path))
+    ids = np.arange(1, 9, dtype=np.int32)
+    before, after = (
+        tlc.compile("llama.tl", text=t, device="cpu").logits(ids) for t in (TEXT, text)
+    )
+    np.testing.assert_array_equal(after, before)
