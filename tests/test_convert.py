@@ -266,7 +266,7 @@ def test_types_without_sense_are_as_if_absent(types: str) -> None:
 def test_core_ml_weights_become_safetensors(folder: Path) -> None:
     model = MilModel({"x": ("f16", (1, 3))}, metadata={"licence": "ours"})
     codes = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    model.stored("plain", np.ones((2, 3), np.float32))
+    model.stored("plain", np.ones((2, 3), np.float16))
     model.stored("codes", codes)
     model.op(
         "constexpr_affine_dequantize",
@@ -276,12 +276,12 @@ def test_core_ml_weights_become_safetensors(folder: Path) -> None:
         zero_point=np.uint8(2),
         axis=0,
     )
-    model.op("add", {"w": ("f16", (2, 3))}, x=Name("packed"), y=Name("packed"))
+    model.op("add", {"w": ("f16", (2, 3))}, x=Name("packed"), y=Name("plain"))
     model.op("linear", {"y": ("f16", (1, 2))}, output=True, x=Name("x"), weight=Name("w"))
     model.write(folder / "m.mlpackage")
     convert("m.mlpackage", "out.safetensors")
     found = load_file("out.safetensors")
-    np.testing.assert_array_equal(found["plain"], np.ones((2, 3), np.float32), strict=True)
+    np.testing.assert_array_equal(found["plain"], np.ones((2, 3), np.float16), strict=True)
     wanted = (codes.astype(np.float16) - 2) * np.float16(0.5)
     np.testing.assert_array_equal(found["packed"], wanted, strict=True)
     with safe_open("out.safetensors", "np") as file:
