@@ -95,7 +95,7 @@ def expression(scope: Scope, name: str) -> str:
 def statement(scope: Scope, depth: int) -> None:
     """One more statement, or a loop or branch of some."""
     draw = scope.draw
-    kinds = ["same"] * 4 + ["reduce", "view", "product", "concat", "gather", "call"]
+    kinds = ["same"] * 4 + ["reduce", "view", "product", "attention", "concat", "gather", "call"]
     kinds += ["loop", "branch"] if depth < 2 else []
     name = scope.pick()
     assert name is not None
@@ -119,6 +119,11 @@ def statement(scope: Scope, depth: int) -> None:
             other = scope.pick(("N", 6), ("M", 6), (6, 6))
             assert other is not None
             scope.let(f"tanh({name} @ {other}.T)", (shape[0], scope.shapes[other][0]))
+        case "attention" if len(shape) == 2 and shape[1] == 6:
+            other = scope.pick(("N", 6), ("M", 6), (6, 6))
+            assert other is not None
+            text = _attention(draw, name, other, shape[0], scope.shapes[other][0])
+            scope.let(text, (shape[0], 6))
         case "concat" if len(shape) == 2 and all(isinstance(d, int) for d in shape[1:]):
             rows = f"2*{shape[0]}" if isinstance(shape[0], str) else 2 * int(shape[0])
             scope.let(f"concat({name}, {name} * 0.5, 0)", (rows, *shape[1:]))
@@ -133,6 +138,23 @@ def statement(scope: Scope, depth: int) -> None:
             _branch(scope, depth, test)
         case _:
             scope.let(expression(scope, name), shape)
+
+
+def _attention(draw: st.DrawFn, q: str, kv: str, n: int | str, m: int | str) -> str:
+    """Attention of rows of 6 to others, as two heads or one, written in one of several ways."""
+    mask = draw(st.sampled_from((f"causal_mask({n}, {m})", "")))
+    if draw(st.booleans()):
+        shared = f"reshape({kv}[:, 0:3], [{m}, 1, 3]), reshape({kv}[:, 3:6], [{m}, 1, 3])"
+        more = f", {mask}" if mask else ""
+        return f"reshape(attention(reshape({q}, [{n}, 2, 3]), {shared}{more}), [{n}, 6])"
+    heads = draw(st.booleans())
+    left, right = (f"reshape({x}, [{rows}, 2, 3])" for x, rows in ((q, n), (kv, m)))
+    scores = f'einsum("nhd,mhd->hnm", {left}, {right})' if heads else f"{q} @ {kv}.T"
+    scores = draw(st.sampled_from(("({}) * 0.5", "({}) / 2.0 + 0.25", "({})"))).format(scores)
+    scores = f"apply_attention_mask({scores}, {mask})" if mask else scores
+    if not heads:
+        return f"softmax({scores}) @ {kv}"
+    return f'reshape(einsum("hnm,mhd->nhd", softmax({scores}), {right}), [{n}, 6])'
 
 
 def _body(scope: Scope, depth: int, names: list[str]) -> None:
