@@ -7,12 +7,12 @@ factor of 2 with a stride and a factor of 4 without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tlc.ir.core import Op
+from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim
-from tlc.ir.passes.views import ONE, ZERO
+from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 from tlc.ir.types import row_major
 
 Factor = tuple[Dim, Dim]  # a size and a stride
@@ -51,7 +51,10 @@ class Factored:
                 return Factored(tuple(self.axes[a] for a in view.attrs["axes"]), self.offset)
             case "reshape":
                 axes_or_none = split(self.flat, view.attrs["shape"])
-                return None if axes_or_none is None else Factored(axes_or_none, self.offset)
+                if axes_or_none is not None:
+                    return Factored(axes_or_none, self.offset)
+                dense = Factored.dense(view.attrs["shape"])
+                return replace(dense, offset=self.offset) if self.is_dense else None
             case "slice":
                 at, length = view.attrs["axis"], view.attrs["length"]
                 if len(self.axes[at]) > 1:
@@ -61,6 +64,16 @@ class Factored:
                 start = self.offset + stride * view.attrs["start"]
                 return Factored((*self.axes[:at], cut, *self.axes[at + 1 :]), start)
         return None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the elements lie one behind the other."""
+        size = ONE
+        for have, stride in reversed(self.flat):
+            if stride != size:
+                return False
+            size = size * have
+        return True
 
     @property
     def flat(self) -> list[Factor]:
@@ -127,6 +140,34 @@ def strides(factored: Factored | None, sizes: Sequence[Dim]) -> tuple[Dim, ...] 
                 return None
         found.append(axis[-1][1] if axis else ZERO)
     return tuple(found)
+
+
+def arranged(base: Value, chain: Sequence[Op], shape: Sequence[Dim]) -> Access | None:
+    """How to read what a chain of views shows of a dense tensor, in another shape; None where one
+    stride for each axis cannot say it."""
+    plain = access_of(base, chain)
+    found = None if plain is None else reshaped(plain, shape)
+    if found is not None:
+        return found
+    factored = Factored.dense(base.tensor.shape).through(chain)
+    steps = strides(factored, shape)
+    if factored is None or steps is None:
+        return None
+    return Access(tuple(shape), steps, factored.offset)
+
+
+def refined(shape: Sequence[Dim], values: Iterable[Value]) -> tuple[Dim, ...]:
+    """A shape whose axes are cut so that strides can say how the values are read in it.
+
+    Only the values matter that show as many elements; of others, nothing is known.
+    """
+    for value in values:
+        base, chain = trace(value)
+        factored = Factored.dense(base.tensor.shape).through(chain)
+        if factored is None or arranged(base, chain, shape) is not None:
+            continue
+        shape = common(shape, [size for size, _ in factored.flat]) or shape
+    return tuple(shape)
 
 
 def permuted(

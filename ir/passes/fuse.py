@@ -10,6 +10,7 @@ from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from tlc.frontend.diagnostics import InternalError
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
@@ -18,9 +19,9 @@ from tlc.ir.passes import attention
 from tlc.ir.passes.attention import QUERIES, SCORES, Attention
 from tlc.ir.passes.canonical import counting_axis, splat, widens
 from tlc.ir.passes.cleanup import dce
-from tlc.ir.passes.factors import permuted
+from tlc.ir.passes.factors import arranged, permuted, refined
 from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
-from tlc.ir.passes.views import Access, identity, reshaped, through, trace
+from tlc.ir.passes.views import Access, identity, trace
 from tlc.ir.types import TensorType
 from tlc.ir.verify import OPEN
 
@@ -125,17 +126,18 @@ class _Rewriter:
 
     def in_memory(self, value: Value) -> Value:
         """A value as a dense tensor, for what reads it from outside of kernels."""
-        base, chain = self.trace(value)
-        if base in self.stored and all(view.name == "reshape" for view in chain):
-            stored = self.stored[base]
-            return Builder(Block(ops=self.ops)).reshape(stored, value.tensor.shape)
-        return self.copied(value)
+        shown = value
+        while (
+            shown not in self.stored and shown.owner is not None and shown.owner.name == "reshape"
+        ):
+            shown = shown.owner.operands[0]
+        return Builder(Block(ops=self.ops)).reshape(self.copied(shown), value.tensor.shape)
 
     def copied(self, value: Value) -> Value:
         """A kernel that writes out what a view shows or a constant is; each is written once."""
         if value not in self.stored:
             assert value.owner is not None
-            copy = Group(value.owner, shapes={FULL: value.tensor.shape})
+            copy = Group(value.owner, shapes={FULL: refined(value.tensor.shape, [value])})
             self.stored[value] = self._kernel(copy)
         return self.stored[value]
 
@@ -146,22 +148,15 @@ class _Rewriter:
         """
         base, chain = self.trace(value)
         self.copied(base)  # where it is not stored yet: a number that only run time tells
-        seen = identity(base.tensor.shape)
-        for view in chain:
-            further = through(view, seen)
-            if further is None:
-                base = view.operands[0]
-                self.copied(base)
-                further = through(view, identity(base.tensor.shape))
-                assert further is not None
-            seen = further
-        arranged = reshaped(seen, shape)
-        if arranged is None:
-            base = value
-            self.copied(base)
-            arranged = reshaped(identity(base.tensor.shape), shape)
-            assert arranged is not None
-        return self.stored[base], arranged
+        seen = arranged(base, chain, shape)
+        if seen is not None:
+            return self.stored[base], seen
+        for at in range(len(chain), 0, -1):
+            shown = chain[at - 1].result
+            if arranged(base, chain[:at], refined(shown.tensor.shape, [shown])) is not None:
+                self.copied(shown)
+                return self.reach(value, shape)
+        raise InternalError(f"no strides show {value.type}")
 
     # ---- kernels --------------------------------------------------------------------------------
 
@@ -270,8 +265,8 @@ class _Kernel:
         match op.defn.kernel:
             case "reduce":
                 operands = [self.read(op.operands[0], SCORES if attended else FULL)]
-                if self.group.family == "row":
-                    attrs["axis"] = len(self.group.shapes[FULL]) - 1
+                if not attended:
+                    attrs["axis"] = self._reduced_axis(op.attrs["axis"])
             case "matmul" if attended:
                 operands = self._product(op)
             case "matmul" | "concat" | "sort" | "scan" | "scatter":
@@ -286,6 +281,13 @@ class _Kernel:
                     return self._counter(op, level)
         self.builder.span = op.span
         return self.once(op.name, operands, attrs)
+
+    def _reduced_axis(self, axis: int) -> int:
+        """The axis of the group's shape that becomes 1: a row's last, a column's by its place."""
+        full, kept = self.group.shapes[FULL], self.group.shapes[KEPT]
+        if self.group.family == "row":
+            return len(full) - 1
+        return next((at for at in range(len(full)) if full[at] != kept[at]), axis)
 
     def _product(self, op: Op) -> list[Value]:
         """The operands of a product of attention: the left one is made here, the right one read."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from tlc.ir.core import Block, Op, Value, uses
 from tlc.ir.dims import Dim, product
 from tlc.ir.passes.attention import Attention
-from tlc.ir.passes.canonical import splat
+from tlc.ir.passes.canonical import counting_axis, splat
+from tlc.ir.passes.factors import refined
 from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 
 FULL, KEPT = "full", "kept"
@@ -87,9 +88,10 @@ def _walk(
         group_of[op] = group
         if attention is not None:
             group.family, group.shapes = "attention", attention.shapes
-    for group in group_of.values():
+    for group in dict.fromkeys(group_of.values()):
         if FULL not in group.shapes:
             group.shapes[FULL] = _finest(group)
+        _refine(group)
     return group_of
 
 
@@ -97,6 +99,43 @@ def _finest(group: Group) -> tuple[Dim, ...]:
     """The shape with the most axes: what a coarser shape says with strides, a finer one can say."""
     shapes = [op.result.tensor.shape for op in group.level]
     return max(shapes, key=lambda shape: sum(size != ONE for size in shape))
+
+
+def _refine(group: Group) -> None:
+    """Cut the axes of a group where its operands are views that take it.
+
+    A reduced axis and the axes that counters count along stay whole.
+    """
+    if group.family not in ("elementwise", "row", "column"):
+        return
+    full = group.shapes[FULL]
+    finer = refined(full, _read_on_full(group))
+    counters = [(op.result.tensor, op.attrs["axis"]) for op in group.level if op.name == "iota"]
+    lost = any(
+        counting_axis(type, axis, full) is not None and counting_axis(type, axis, finer) is None
+        for type, axis in counters
+    )
+    if finer == full or lost:
+        return
+    if KEPT in group.shapes:
+        at = next((k for k, d in enumerate(full) if d != group.shapes[KEPT][k]), None)
+        if at is None:
+            return
+        behind = product(full[at + 1 :])
+        places = [k for k in range(len(finer)) if product(finer[k + 1 :]) == behind]
+        if not places or finer[places[-1]] != full[at]:
+            return
+        group.shapes[KEPT] = (*finer[: places[-1]], ONE, *finer[places[-1] + 1 :])
+    group.shapes[FULL] = finer
+
+
+def _read_on_full(group: Group) -> list[Value]:
+    """What a group reads from memory element by element."""
+    found = []
+    for op, level in group.level.items():
+        if op.defn.kernel == "reduce" or (op.defn.elementwise and level == FULL):
+            found += [v for v in op.operands if splat(v) is None]
+    return [v for v in found if trace(v)[0].owner not in group.level]
 
 
 def _readers(block: Block) -> dict[Value, list[Op]]:
