@@ -122,6 +122,8 @@ class _Frame:
                 ]
             case "once":
                 return self.block(op.regions[0], [])
+            case "timed":
+                return []
             case "read":
                 self.sizes[op.attrs["symbol"]] = int(values[0].reshape(-1)[0])
                 return []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tlc
+from tlc import driver
 from tlc.cli import run
 from tlc.runtime.errors import RunError
 
@@ -85,6 +86,13 @@ def test_a_benchmark_reports_its_median(
     assert run(["bench", str(program), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert re.fullmatch(r"doubling: [0-9.]+ (us|ms|s) \(median of 5 runs\)\n", shown)
+
+
+def test_a_benchmark_does_its_work_each_time_and_nothing_else() -> None:
+    text = "let x = relu(rand([8, 8])) @ ones([8, 8])\nbench both { exp(x)\n let y = x @ x }\n"
+    entry = driver.build("b.tl", text=text, blocks=True).manifest["entries"]["bench both"]
+    assert [step[0] for step in entry["steps"]] == ["launch", "launch"]
+    assert entry["once"]  # the random numbers and their product
 
 
 def test_blocks_are_checked_and_are_no_part_of_an_artifact(

@@ -13,7 +13,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
 from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
-from tlc.ir.lower import assignment, calls, expressions, imports, statements, structs
+from tlc.ir.lower import assignment, calls, composite, expressions, imports, statements, structs
 from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
@@ -264,22 +264,33 @@ def _block(program: Program, block: ast.Test | ast.Bench) -> Func:
     top, body = Scope(), Block()
     try:
         cx = Context(program, Builder(body, block.span), top, top, alone=True)
-        _statements(cx, block)
+        results = _statements(cx, block)
     except NeedsGlobals:
         cx = _after_top_level(program, block.span)
-        _statements(cx, block)
-    cx.builder.append("yield")
+        results = _statements(cx, block)
+    cx.builder.append("yield", *results)
     return Func(block_name(block), cx.builder.block, [], block.span)
 
 
-def _statements(cx: Context, block: ast.Test | ast.Bench) -> None:
+def _statements(cx: Context, block: ast.Test | ast.Bench) -> list[Value]:
+    """Lowers a block. What a benchmark computes is its result, so that none of it is left out."""
+    values: list[Known] = []
     try:
         with cx.inner():
-            statements.body(cx, block.body.body)
+            if isinstance(block, ast.Test):
+                statements.body(cx, block.body.body)
+                return []
+            cx.builder.append("timed")
+            for node in block.body.body:
+                values.append(statements.run(cx, (node,)))
+            structs.leave(cx, None)
+            values += cx.scope.names.values()
     except statements.Panic:
         pass
     except (statements.Return, statements.LoopExit) as exit:
         raise CompileError([statements.misplaced(exit)]) from None
+    parts = (part for value in values for part in composite.leaves("", value).values())
+    return list(dict.fromkeys(part for part in parts if isinstance(part, Value)))
 
 
 # ---- functions as entries ------------------------------------------------------------------------

@@ -109,3 +109,12 @@ defop(
     type=_read,
     effect="io",
 )
+
+
+defop(
+    "timed",
+    "From here on a benchmark is timed: what stands behind it is not done once and kept, as what"
+    " stands before it may be. `hoist` takes it away.",
+    type=lambda: (),
+    effect="io",
+)

@@ -105,13 +105,16 @@ def hoist(func: Func) -> None:
 
     `main` runs once by itself and stays as it is. Views, constants, counters and conversions of
     these are no work: the kernels of the body do them on the way. What depends on the sizes of a
-    call is not the same for all calls.
+    call is not the same for all calls, and what a benchmark times is done each time.
     """
     if func.name == "main":
         return
     fixed: set[Value] = set()  # computed from weights and constants alone
     moved: list[Op] = []
-    for op in func.body.ops:
+    start = next((at for at, op in enumerate(func.body.ops) if op.name == "timed"), None)
+    untimed = func.body.ops[:start]
+    func.body.ops = [op for op in func.body.ops if op.name != "timed"]
+    for op in untimed:
         if op.defn.effect != "pure" or op.regions or op.name == "yield":
             continue
         if all(v in fixed for v in op.operands) and not _depends_on_sizes(op):
