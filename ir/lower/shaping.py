@@ -167,13 +167,21 @@ def _repeat(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument
 # ---- cutting -------------------------------------------------------------------------------------
 
 
-def _pieces(cx: Context, node: ast.Call, value: Value, axis: int, size: int) -> Pieces:
+def _pieces(cx: Context, node: ast.Call, value: Value, axis: int, size: Dim) -> Pieces:
+    """Pieces of one size, the last one maybe shorter; how many there are is known at build."""
     total = value.tensor.shape[axis]
-    if not total.is_static:
-        cx.unsupported("a split of a size that only run time knows", node.span)
+    count = total.exact_div(size)
+    if count is not None and count.is_static:
+        lengths = [size] * int(count)
+    elif total.is_static and size.is_static:
+        each = int(size)
+        lengths = [Dim.of(min(each, int(total) - at)) for at in range(0, int(total), each)]
+    else:
+        text = f"how many pieces of {size} there are in {total} must be known at build"
+        cx.fail("E0304", text, node.span)
     return Pieces(
-        indexing.cut(cx, value, axis, Dim.of(at), Dim.of(min(size, int(total) - at)), node.span)
-        for at in range(0, int(total), size)
+        indexing.cut(cx, value, axis, size * number, length, node.span)
+        for number, length in enumerate(lengths)
     )
 
 
@@ -184,10 +192,10 @@ def _split(
     """Pieces of a given size along an axis; the last one may be shorter."""
     value = need_tensor(cx, x)
     length = whole(size.value)
-    if not isinstance(length, int) or length < 1:
+    if length is None or (isinstance(length, int) and length < 1):
         cx.fail("E0303", "the size of a piece is a whole number of at least 1", size.span)
     axis = need_axis(cx, dim, value.tensor.rank, node.span)
-    return _pieces(cx, node, value, axis, length)
+    return _pieces(cx, node, value, axis, Dim.of(length))
 
 
 @special("chunk", "x: any, n: any, dim: any = 0")
@@ -198,9 +206,13 @@ def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument 
     count, total = whole(n.value), value.tensor.shape[axis]
     if not isinstance(count, int) or count < 1:
         cx.fail("E0303", "the number of pieces is a whole number of at least 1", n.span)
-    if not total.is_static:
-        cx.unsupported("a split of a size that only run time knows", node.span)
-    return _pieces(cx, node, value, axis, max(1, -(-int(total) // count)))
+    size = total.exact_div(count)
+    if size is None or size == Dim.of(0):
+        if not total.is_static:
+            text = f"whether {total} elements divide into {count} pieces must be known at build"
+            cx.fail("E0304", text, node.span)
+        size = Dim.of(max(1, -(-int(total) // count)))
+    return _pieces(cx, node, value, axis, size)
 
 
 @special("slice", "x: any, row: any, low: any, high: any")

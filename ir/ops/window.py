@@ -187,15 +187,18 @@ def _conv2d(
         )
     out, depth, *size = weight.tensor.shape
     channels = x.tensor.shape[1]
-    if not all(d.is_static for d in (out, depth, channels, *size)):
-        raise TypeRuleError("`conv2d` needs sizes of weights known at build", "E0304", (1,))
-    if groups < 1 or int(out) % groups or depth * groups != channels:
-        raise TypeRuleError(
-            f"{channels} channels in {groups} groups do not meet weights"
-            f" {show_shape(weight.tensor.shape)}",
-            "E0301",
-            (0, 1),
-        )
+    if not all(d.is_static for d in size):
+        raise TypeRuleError("`conv2d` needs a window known at build", "E0304", (1,))
+    text = (
+        f"{channels} channels in {groups} groups do not meet weights"
+        f" {show_shape(weight.tensor.shape)}"
+    )
+    if groups < 1:
+        raise TypeRuleError(text, "E0301", (0, 1))
+    for left, right in ((depth * groups, channels), (out % groups, Dim.of(0))):
+        if left.is_static and right.is_static and left != right:
+            raise TypeRuleError(text, "E0301", (0, 1))
+        b.check(left, right, text)
     if bias is not None and bias.tensor.shape != (out,):
         raise TypeRuleError(f"the bias is [{out}], and this is {bias.type}", "E0301", (2,))
     for least, name, pair in (

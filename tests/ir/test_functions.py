@@ -165,7 +165,7 @@ def test_an_error_in_a_function_called_twice_is_reported_once() -> None:
     [
         "fn f(x: int) -> int { f(x) }\nprint(f(1))",
         "fn f(x: int) -> int { g(x) }\nfn g(x: int) -> int { f(x + 1) }\nprint(f(1))",
-        "fn f(x: float16[N]) -> Tensor { f(x) }",
+        "fn f(x: float16[N]) -> Tensor { f(x) }\nprint(f(ones([2])))",
         "fn f(x: int) -> int { (((((f(x)))))) + f(x) }\nprint(f(1))",
     ],
 )
@@ -383,8 +383,18 @@ def test_sizes_that_only_run_time_knows_are_computed_with(body: str, wanted: int
     [
         ("[0.0; N]", "E0401"),
         ("N as string", "E0401"),
-        ("split(x, 2)[0]", "E0401"),
     ],
 )
 def test_what_a_size_cannot_do_before_run_time_is_said(body: str, code: str) -> None:
     assert [d.code for d in errors(f"fn f(x: float16[N]) {{ {body} }}")] == [code]
+
+
+def test_what_has_to_be_known_is_asked_of_the_call() -> None:
+    """A function that nobody calls may still be called with a size that the build knows."""
+    found = lowered("fn halves(x: float16[N]) -> Tensor { split(x, 2)[0] }\nprint(1)\n")
+    assert found.skipped == {"halves": "how many pieces of 2 there are in N must be known at build"}
+    parts = "fn f(x: float16[3 * N]) -> float16[N] { let (a, b, c) = split(x, N)\n c - a }"
+    assert call(parts, "f", np.arange(6, dtype=F16)).tolist() == [4, 4]
+    assert call(
+        parts.replace("split(x, N)", "chunk(x, 3)"), "f", np.arange(6, dtype=F16)
+    ).tolist() == [4, 4]

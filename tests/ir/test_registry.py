@@ -20,7 +20,7 @@ from tlc.ir.types import FLOATS, TensorType
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
-    "save_model", "assert", "text", "text_value",
+    "save_model", "assert", "text", "text_value", "timed",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -37,6 +37,7 @@ WITHOUT_SAMPLES = {
     "assert": "has no result; programs see it hold and fail",
     "text": "reads what is outside; test_testing.py gives it some",
     "text_value": "gives no tensor but a number",
+    "timed": "marks a place; test_testing.py sees what stands behind it",
     "save": "has no result",
     "save_model": "has no result",
     "and": "works on masks, and samples are numbers; see the test below",
