@@ -134,7 +134,12 @@ def _model_in(path: str) -> str:
             )
         if found:
             return found[0]
-    raise _bad(path, "this folder holds no SafeTensors or GGUF file")
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
+    raise RunError(
+        "E0601",
+        f"{path}: this folder holds no SafeTensors or GGUF file",
+        f"save {pickles[0]} as SafeTensors, if that is the model" if pickles else "",
+    )
 
 
 def _flatten(name: str, value: object, into: dict[str, object]) -> bool:

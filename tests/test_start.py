@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tlc import driver
+from tlc.cli import run
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {
@@ -41,6 +44,17 @@ def test_running_an_artifact_loads_no_compiler_and_nothing_heavy(artifact: Path)
     assert "[[2.21, 2.82], [4.91, 6.418], [7.61, 10.02], [10.31, 13.62]]" in output
     assert not modules & HEAVY
     assert not [m for m in modules if m.startswith(STAGES)]
+
+
+@pytest.mark.parametrize("options", [[], ["--embed-weights"]])
+def test_weights_are_loaded_and_converted_without_numpy(tmp_path: Path, options: list[str]) -> None:
+    path, source = tmp_path / "w.metallib", tmp_path / "w.tl"
+    save_file({"w": np.array([1.5, 2.5], np.float32)}, tmp_path / "w.safetensors")
+    source.write_text(f'print(load_model("{tmp_path}/w.safetensors").w * 2.0)\n')
+    assert run(["build", str(source), "-o", str(path), *options]) == 0
+    modules, output = loaded("run", str(path), "--device", "cpu")
+    assert output == "[3.0, 5.0]\n"
+    assert not modules & (HEAVY - {"subprocess", "shutil", "tempfile"})  # of the compiler, once
 
 
 def test_help_loads_nothing_but_its_table() -> None:

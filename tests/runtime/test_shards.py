@@ -184,7 +184,9 @@ def test_a_folder_of_a_split_model(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_model(tmp_path: Path) -> None:
-    assert "holds no SafeTensors or GGUF file" in reason(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
+    with pytest.raises(RunError, match=r"hint: save pytorch_model.bin as SafeTensors"):
+        open_model(os.fspath(tmp_path))
     for name in ("a", "b"):
         save_file({"a": A}, tmp_path / f"{name}.safetensors")
     assert "holds 2 models" in reason(tmp_path)
