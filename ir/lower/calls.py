@@ -14,7 +14,7 @@ from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, indexing, statements, structs
-from tlc.ir.lower.context import MAX_CALLS, Context, Scope
+from tlc.ir.lower.context import MAX_CALLS, Context, Scope, TooDeep
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
 from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
 from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError, show_params
@@ -200,12 +200,12 @@ def invoke(
     if cx.skipping and any(name == fn.name for name, _ in cx.calls):
         raise CompileError([])  # a recursion in code that never runs: nothing can be said
     if len(cx.calls) >= MAX_CALLS:
-        cx.fail(
-            "E0304",
-            f"calls of `{fn.name}` are nested more than {MAX_CALLS} deep",
-            span,
-            hint="a recursion has to end on a condition that is known at build",
-        )
+        text = f"calls of `{fn.name}` are nested more than {MAX_CALLS} deep"
+        hint = "a recursion has to end on a condition that is known at build"
+        try:
+            cx.fail("E0304", text, span, hint=hint)
+        except CompileError as problem:
+            raise TooDeep(problem.diagnostics) from None
     if len(type_args) > len(fn.generics):
         count = len(fn.generics)
         text = f"`{fn.name}` has {count} type parameter{'s' * (count != 1)}"

@@ -56,6 +56,10 @@ class TooLong(CompileError):
     """Nothing more can be said of a program that takes too long to build."""
 
 
+class TooDeep(TooLong):
+    """Calls nest too deep: what stands behind the innermost one would only nest as deep again."""
+
+
 class NeedsGlobals(Exception):
     """A function that is lowered by itself reads a name that top-level statements define."""
 

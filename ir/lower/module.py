@@ -14,7 +14,7 @@ from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
 from tlc.ir.lower import assignment, calls, composite, expressions, imports, statements, structs
-from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooLong
+from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooDeep, TooLong
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
 from tlc.ir.lower.types import Symbols, is_tensor_type, unknown_types
@@ -119,6 +119,8 @@ def _entries(
             called |= program.called
         except _NoEntry as reason:
             skipped[fn.name] = str(reason)
+        except TooDeep as error:
+            failed.append((fn, error))
         except TooLong as error:
             yield from error.diagnostics
             return

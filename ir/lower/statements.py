@@ -79,7 +79,8 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             else:
                 value = statement(cx, node)
         except TooLong as problem:
-            raise TooLong([d for p in (*failed, problem) for d in p.diagnostics]) from None
+            found = [d for p in (*failed, problem) for d in p.diagnostics]
+            raise type(problem)(found) from None
         except CompileError as problem:
             failed.append(problem)
             _poison(cx, node)

@@ -398,3 +398,15 @@ def test_what_has_to_be_known_is_asked_of_the_call() -> None:
     assert call(
         parts.replace("split(x, N)", "chunk(x, 3)"), "f", np.arange(6, dtype=F16)
     ).tolist() == [4, 4]
+
+
+def test_a_recursion_may_end_on_a_size_that_calls_bind() -> None:
+    """By itself the function never ends at build; that is found at once, and it is no entry."""
+    text = """fn total(x: float16[N]) -> float {
+        if N == 1 { return x[0] }
+        total(x[0:N / 2]) + total(x[N / 2:])
+    }
+    fn of_five() -> float { total([1.0, 2.0, 3.0, 4.0, 5.0]) }
+    """
+    assert call(text, "of_five") == 15
+    assert list(lowered(text).skipped) == ["total"]
