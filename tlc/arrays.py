@@ -65,9 +65,11 @@ def from_files(items: Sequence[str], entry: Any) -> list[np.ndarray[Any, Any]]:
         try:
             given[name] = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as problem:
-            raise RunError("E0601", f"{path} cannot be read as .npy: {problem}") from problem
+            reason = getattr(problem, "strerror", None) or str(problem)
+            raise RunError("E0601", f"{path} cannot be read as .npy: {reason}") from problem
     names = [p["name"] for p in entry.params]
-    for name in given.keys() ^ set(names):
+    unknown = [name for name in given if name not in names]
+    for name in [*unknown, *(n for n in names if n not in given)]:
         what = "is missing" if name in names else "is no parameter"
         raise RunError(
             "E0504",
