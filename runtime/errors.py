@@ -105,4 +105,9 @@ CODES: dict[str, tuple[str, str]] = {
         " race with another thread, use what was never written, leave others waiting at a barrier."
         " In a program this is a fault of tlc; please report it with the message.",
     ),
+    "E0705": (
+        "kernel text breaks rules of Metal",
+        "The lint found what Apple's compiler would refuse, or what tlc's own kernels avoid. After"
+        " `tlc build --verify` this is a fault of tlc; please report it with the message.",
+    ),
 }

@@ -137,6 +137,16 @@ def _convert(source: str, target: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _lint(path: str, options: dict[str, Any]) -> int:
+    from tlc import driver
+    from tlc.runtime.msl.lint import lint
+
+    found = lint(driver.read(path), version=options["metal"])
+    for message in found:
+        print(f"{path}:{message!r}")
+    return 1 if found else 0
+
+
 def _explain(code: str, options: dict[str, Any]) -> int:
     from tlc.explain import explain
 
@@ -163,6 +173,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "bench": _bench,
     "inspect": _inspect,
     "convert": _convert,
+    "lint": _lint,
     "explain": _explain,
     "doctor": _doctor,
 }

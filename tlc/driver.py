@@ -125,6 +125,11 @@ def build(
         texts: dict[str, str] = {
             p.profile.name: module_text(p.kernels, p.profile, name) for p in planned.profiles
         }
+    if verify:
+        with flow.stage("lint"):
+            from tlc.runtime.msl.lint import require
+
+            require(texts["apple"], "apple.metal")
     if emit == "msl":
         return Built(tuple(flow.warnings), texts[profile])
     with flow.stage("pack"):

@@ -126,6 +126,12 @@ COMMANDS = (
             *_COMMON,
         ),
     ),
+    Command(
+        "lint",
+        "FILE.metal",
+        "report what Apple's compiler would refuse in Metal text",
+        (Option("metal", "the version of Metal", "VERSION", default="2.3"), *_COMMON),
+    ),
     Command("explain", "CODE", "explain an error code, such as E0301", _COMMON),
     Command("doctor", "", "show the devices, compilers and caches of this machine", _COMMON),
 )

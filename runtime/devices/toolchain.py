@@ -176,6 +176,12 @@ def run_front(toolchain: Toolchain, flags: Sequence[str], source: str, refusal: 
     return str(done.stdout, "utf-8", "replace")
 
 
+def run_both(toolchain: Toolchain, flags: Sequence[str], source: str) -> tuple[str, str]:
+    """What clang writes for a text to its output and to its messages, whether it refuses or not."""
+    done = _front(toolchain, flags, source)
+    return str(done.stdout, "utf-8", "replace"), str(done.stderr, "utf-8", "replace")
+
+
 def _commands(
     toolchain: Toolchain, output: str, flags: Sequence[str] = FLAGS, headers: str = NATIVE
 ) -> list[list[str]]:

@@ -1,0 +1,134 @@
+"""Metal text to messages about what Apple's compiler would refuse, found with clang and rules.
+
+clang reads the text as C++ for OpenCL 2021, the near relative of Metal that it knows: see
+native/lint.h. What that allows and Metal does not is found among the tokens (lint_text.py) and in
+the syntax tree (lint_tree.py). Not covered: template kernels, methods, textures, vectors of bool.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tlc.runtime.devices import toolchain
+from tlc.runtime.errors import RunError
+from tlc.runtime.msl.attributes import extract
+from tlc.runtime.msl.build import DEFAULT_VERSION, NATIVE
+from tlc.runtime.msl.lint_text import check_text
+from tlc.runtime.msl.lint_tree import check_tree
+from tlc.runtime.msl.tokens import Token, render, tokenize
+from tlc.runtime.msl.words import literal
+
+# code -> (name, what it is about)
+RULES = {
+    "M01": ("compiler", "clang refuses this, and so would Metal's compiler"),
+    "M02": ("suspicious", "clang warns of this"),
+    "M03": ("include", "only Metal's own headers can be included"),
+    "M04": ("word", "C++ that Metal does not have"),
+    "M05": ("literal", "a literal that Metal does not have"),
+    "M06": ("version", "newer than the version of Metal that is asked for"),
+    "M07": ("address-space", "a pointer or reference that names no address space"),
+    "M08": ("parameter", "a kernel's parameter and its attribute do not go together"),
+    "M09": ("binding", "an index of a buffer that is too large or used twice"),
+    "M10": ("recursion", "a function that calls itself"),
+    "M11": ("class", "a class that is derived from another"),
+    "M12": ("bfloat", "an implicit conversion to bfloat"),
+    # what tlc's own kernels keep to beyond that
+    "M20": ("conversion", "a conversion that is not written out"),
+    "M21": ("suffix", "a floating-point literal without a suffix"),
+    "M22": ("plain", "a word that kernels do without"),
+    "M23": ("threads", "a kernel that does not say its threads, a multiple of 32"),
+    "M24": ("meeting", "a barrier or a function of a simdgroup where threads may part"),
+}
+_VECTORS = re.compile(
+    r"(?:bool|u?char|u?short|u?int|u?long|float|half|bfloat)[234]"
+)  # of which vectors are made by name
+_MESSAGE = re.compile(r"^(\S*?):(\d+):(\d+): (error|warning|fatal error): (.*)$", re.MULTILINE)
+_FLAGS = (
+    *("-target", "x86_64-linux-gnu", "-x", "cl", "-cl-std=clc++2021", "-cl-no-stdinc"),
+    *("-Xclang", "-cl-ext=-all,+cl_khr_fp16,+__opencl_c_generic_address_space"),
+    *("-fsyntax-only", "-ferror-limit=50", "-Xclang", "-ast-dump=json", "-I", NATIVE),
+    *("-Wall", "-Wextra", "-Wno-unused", "-Wno-undefined-internal", "-Wno-psabi"),
+    *("-Wno-return-stack-address", "-Wno-sign-compare", "-Wno-unused-parameter", "-D__METAL__=1"),
+)
+
+
+class Message:
+    """What is wrong, at a line of the text; `code` is one of RULES."""
+
+    __slots__ = ("code", "line", "text")
+
+    def __init__(self, line: int, code: str, text: str) -> None:
+        self.line, self.code, self.text = line, code, text
+
+    def __repr__(self) -> str:
+        return f"{self.line}: {self.code} {RULES[self.code][0]}: {self.text}"
+
+
+def lint(text: str, *, version: str = DEFAULT_VERSION, own: bool = False) -> list[Message]:
+    """Messages about a Metal text, by line; with `own` also about the rules of tlc's own kernels.
+
+    Raises RunError E0701 without a clang, and E0703 for text whose brackets do not match.
+    """
+    major, _, minor = version.partition(".")
+    number = int(major) * 100 + int(minor or 0) * 10
+    found: list[Message] = []
+
+    def add(line: int, code: str, text: str) -> None:
+        found.append(Message(line, code, text))
+
+    tokens = tokenize(text)
+    check_text(tokens, number, own, add)
+    source = f'#include "lint.h"\n# 1 "kernels.metal"\n{_rewritten(tokens)}\n'
+    tool = toolchain.usable(toolchain.find(), who="the lint")
+    output, messages = toolchain.run_both(
+        tool, [*_FLAGS, f"-D__METAL_VERSION__={number}", "-"], source
+    )
+    for match in _MESSAGE.finditer(messages):
+        if match[1] == "kernels.metal":
+            add(int(match[2]), "M02" if match[4] == "warning" else "M01", match[5])
+        elif match[4] != "warning":  # in a template of lint.h that the text uses wrongly
+            add(_user_line(messages, match.end()), "M01", match[5])
+    if not any(message.code == "M01" for message in found):
+        check_tree(output, own, add)
+    unique = {(m.line, m.code, m.text): m for m in found}
+    return [unique[key] for key in sorted(unique)]
+
+
+def require(text: str, name: str, *, own: bool = True) -> None:
+    """Raises RunError E0705 with the messages about a text, if there are any."""
+    found = lint(text, own=own)
+    if found:
+        lines = [f"{name}:{message!r}" for message in found[:8]]
+        raise RunError("E0705", "\n".join(["the kernels break rules of Metal", *lines]))
+
+
+def _user_line(messages: str, start: int) -> int:
+    """The first line of the text that clang names in the notes behind an error."""
+    found = re.search(r"^kernels\.metal:(\d+):", messages[start:], re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _rewritten(tokens: list[Token]) -> str:
+    """The text as C++ for OpenCL: no attributes nor includes, vectors made by a function."""
+    kept, attributes = extract(tokens)
+    made = "metal::lint_make"
+    depth = 0
+    for at, token in enumerate(kept):
+        follows = kept[at + 1].text if at + 1 < len(kept) else ""
+        if token.kind == "directive" and re.match(r"#\s*(include|pragma)", token.text):
+            token.dead = True
+        elif token.kind == "number":
+            token.text = literal(token.text)
+        elif token.text in ("{", "("):
+            depth += 1
+        elif token.text in ("}", ")"):
+            depth -= 1
+        elif token.text == "constant" and depth == 0:
+            before = kept[at - 1] if at else None
+            if before is None or before.text in (";", "}") or before.kind == "directive":
+                token.text = "constexpr constant"  # its value has to be known to the compiler
+        elif follows == "(" and _VECTORS.fullmatch(token.text):
+            token.text = f"{made}<{token.text}>"
+        if any(a.name == "kernel" for a in attributes.get(at, ())):
+            token.text = f"kernel {token.text}"
+    return render(kept)

@@ -1,0 +1,256 @@
+// What the lint takes for `#include <metal_stdlib>`: declarations only, read by clang as C++ for OpenCL
+// 2021, which knows address spaces, has vectors built in and forbids most of what Metal forbids.
+//
+// Functions are sets of overloads, as Metal's specification lists them: `max(half, float)` and `sqrt(int)`
+// are ambiguous here as they are there.
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define device __global
+#define threadgroup __local
+#define thread __private
+#define constant __constant
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
+typedef unsigned long size_t;
+typedef long ptrdiff_t;
+typedef signed char int8_t;
+typedef short int16_t;
+typedef int int32_t;
+typedef long int64_t;
+typedef uchar uint8_t;
+typedef ushort uint16_t;
+typedef uint uint32_t;
+typedef ulong uint64_t;
+#if __METAL_VERSION__ >= 310
+typedef __bf16 bfloat;
+#endif
+#define INFINITY (__builtin_inff())
+#define NAN (__builtin_nanf(""))
+#define HUGE_VALF (__builtin_inff())
+#define FLT_MAX 3.402823466e+38f
+#define FLT_MIN 1.175494351e-38f
+#define FLT_EPSILON 1.19209290e-07f
+#define HALF_MAX ((half)65504.0f)
+#define HALF_MIN ((half)6.103515625e-05f)
+#define MAXFLOAT FLT_MAX
+#define MAXHALF HALF_MAX
+#define INT_MAX 2147483647
+#define INT_MIN (-2147483647 - 1)
+#define UINT_MAX 4294967295u
+#define CHAR_BIT 8
+#define SHRT_MAX 32767
+#define USHRT_MAX 65535
+#define UCHAR_MAX 255
+#define M_E_F 2.71828182845904523536f
+#define M_LOG2E_F 1.44269504088896340736f
+#define M_LN2_F 0.69314718055994530942f
+#define M_LN10_F 2.30258509299404568402f
+#define M_PI_F 3.14159265358979323846f
+#define M_PI_2_F 1.57079632679489661923f
+#define M_1_PI_F 0.31830988618379067154f
+#define M_2_SQRTPI_F 1.12837916709551257390f
+#define M_SQRT2_F 1.41421356237309504880f
+#define M_SQRT1_2_F 0.70710678118654752440f
+#define METAL_FUNC inline
+
+namespace metal {
+template <class T, int N> using vec = T __attribute__((ext_vector_type(N)));
+}
+#define LINT_VECTORS(T)        \
+  typedef metal::vec<T, 2> T##2; \
+  typedef metal::vec<T, 3> T##3; \
+  typedef metal::vec<T, 4> T##4;
+LINT_VECTORS(char) LINT_VECTORS(uchar) LINT_VECTORS(short) LINT_VECTORS(ushort) LINT_VECTORS(int)
+LINT_VECTORS(uint) LINT_VECTORS(long) LINT_VECTORS(ulong) LINT_VECTORS(float) LINT_VECTORS(half)
+#if __METAL_VERSION__ >= 310
+LINT_VECTORS(bfloat)
+#endif
+typedef int2 bool2;  // OpenCL has no vectors of bool; comparisons give vectors of int
+typedef int3 bool3;
+typedef int4 bool4;
+struct packed_float2 { float x, y; };
+struct packed_float3 { float x, y, z; };
+struct packed_float4 { float x, y, z, w; };
+
+namespace metal {
+// `float4(...)` arrives as `metal::lint_make<float4>(...)`: as many elements as the vector has, or one
+template <class T> struct LintWidth { enum { n = 1 }; };
+template <class T, int N> struct LintWidthOf { enum { n = N }; };
+#define LINT_WIDTH(T)                                \
+  template <> struct LintWidth<T##2> : LintWidthOf<T, 2> {}; \
+  template <> struct LintWidth<T##3> : LintWidthOf<T, 3> {}; \
+  template <> struct LintWidth<T##4> : LintWidthOf<T, 4> {};
+LINT_WIDTH(char) LINT_WIDTH(uchar) LINT_WIDTH(short) LINT_WIDTH(ushort) LINT_WIDTH(int)
+LINT_WIDTH(uint) LINT_WIDTH(long) LINT_WIDTH(ulong) LINT_WIDTH(float) LINT_WIDTH(half)
+#if __METAL_VERSION__ >= 310
+LINT_WIDTH(bfloat)
+#endif
+#define LINT_COUNT "a vector is made of as many elements as it has"
+template <class V, class A> V lint_make(A a) {
+  static_assert(LintWidth<A>::n == 1 || LintWidth<A>::n == LintWidth<V>::n, LINT_COUNT);
+  return V();
+}
+template <class V, class A, class B> V lint_make(A a, B b) {
+  static_assert(LintWidth<A>::n + LintWidth<B>::n == LintWidth<V>::n, LINT_COUNT);
+  return V();
+}
+template <class V, class A, class B, class C> V lint_make(A a, B b, C c) {
+  static_assert(LintWidth<A>::n + LintWidth<B>::n + LintWidth<C>::n == LintWidth<V>::n, LINT_COUNT);
+  return V();
+}
+template <class V, class A, class B, class C, class D> V lint_make(A a, B b, C c, D d) {
+  static_assert(LintWidth<A>::n + LintWidth<B>::n + LintWidth<C>::n + LintWidth<D>::n == LintWidth<V>::n,
+                LINT_COUNT);
+  return V();
+}
+
+#define LINT_1_4(F, T) F(T) F(T##2) F(T##3) F(T##4)
+#define LINT_FLOATS(F) LINT_1_4(F, float) LINT_1_4(F, half)
+#define LINT_SMALL_INTEGERS(F)                                                          \
+  LINT_1_4(F, char) LINT_1_4(F, uchar) LINT_1_4(F, short) LINT_1_4(F, ushort) LINT_1_4(F, int) LINT_1_4(F, uint)
+#define LINT_INTEGERS(F) LINT_SMALL_INTEGERS(F) LINT_1_4(F, long) LINT_1_4(F, ulong)
+
+#define LINT_MATH(T)                                                                    \
+  T sin(T); T cos(T); T tan(T); T asin(T); T acos(T); T atan(T); T sinh(T); T cosh(T);  \
+  T tanh(T); T asinh(T); T acosh(T); T atanh(T); T exp(T); T exp2(T); T exp10(T);       \
+  T log(T); T log2(T); T log10(T); T sqrt(T); T rsqrt(T); T floor(T); T ceil(T);        \
+  T trunc(T); T rint(T); T round(T); T fabs(T); T fract(T); T sinpi(T); T cospi(T);     \
+  T atan2(T, T); T pow(T, T); T powr(T, T); T fmod(T, T); T copysign(T, T); T fmax(T, T); \
+  T fmin(T, T); T fdim(T, T); T fma(T, T, T);
+LINT_FLOATS(LINT_MATH)
+namespace fast { LINT_FLOATS(LINT_MATH) }
+namespace precise { LINT_FLOATS(LINT_MATH) }
+#define LINT_COMMON(T) \
+  T abs(T); T max(T, T); T min(T, T); T max3(T, T, T); T min3(T, T, T); T clamp(T, T, T);
+LINT_FLOATS(LINT_COMMON) LINT_INTEGERS(LINT_COMMON)
+#define LINT_FLOAT_COMMON(T) \
+  T saturate(T); T mix(T, T, T); T sign(T); T step(T, T); T smoothstep(T, T, T); T ldexp(T, int);
+LINT_FLOATS(LINT_FLOAT_COMMON)
+#define LINT_INTEGER(T)                                                                 \
+  T popcount(T); T clz(T); T ctz(T); T rotate(T, T); T addsat(T, T); T subsat(T, T); T mulhi(T, T); \
+  T reverse_bits(T); T extract_bits(T, uint, uint); T absdiff(T, T);
+LINT_INTEGERS(LINT_INTEGER)
+#define LINT_CLASSES(T, B) B isnan(T); B isinf(T); B isfinite(T); B isnormal(T); B signbit(T);
+LINT_CLASSES(float, bool) LINT_CLASSES(float2, bool2) LINT_CLASSES(float3, bool3) LINT_CLASSES(float4, bool4)
+LINT_CLASSES(half, bool) LINT_CLASSES(half2, bool2) LINT_CLASSES(half3, bool3) LINT_CLASSES(half4, bool4)
+#define LINT_SELECT(T)                                                                  \
+  T select(T, T, bool); T##2 select(T##2, T##2, bool2); T##3 select(T##3, T##3, bool3); \
+  T##4 select(T##4, T##4, bool4);
+LINT_SELECT(float) LINT_SELECT(half) LINT_SELECT(int) LINT_SELECT(uint) LINT_SELECT(short) LINT_SELECT(ushort)
+LINT_SELECT(char) LINT_SELECT(uchar)
+bool any(bool2); bool any(bool3); bool any(bool4);
+bool all(bool2); bool all(bool3); bool all(bool4);
+#define LINT_GEOMETRY(T)                                                                \
+  T dot(T##2, T##2); T dot(T##3, T##3); T dot(T##4, T##4); T length(T##2); T length(T##3); \
+  T length(T##4); T##2 normalize(T##2); T##3 normalize(T##3); T##4 normalize(T##4); T##3 cross(T##3, T##3);
+LINT_GEOMETRY(float) LINT_GEOMETRY(half)
+template <class To, class From> To lint_as_type(From f) {
+  static_assert(sizeof(To) == sizeof(From), "as_type between types of different sizes");
+  return To();
+}
+
+enum class mem_flags : uint { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4 };
+mem_flags operator|(mem_flags, mem_flags);
+enum memory_order {
+  memory_order_relaxed,
+#if __METAL_VERSION__ >= 320
+  memory_order_acquire,
+  memory_order_release,
+  memory_order_acq_rel,
+  memory_order_seq_cst,
+#endif
+};
+void threadgroup_barrier(mem_flags);
+void simdgroup_barrier(mem_flags);
+#define LINT_LANES(T)                                                                   \
+  T simd_sum(T); T simd_product(T); T simd_max(T); T simd_min(T);                       \
+  T simd_prefix_inclusive_sum(T); T simd_prefix_exclusive_sum(T);                       \
+  T simd_prefix_inclusive_product(T); T simd_prefix_exclusive_product(T);               \
+  T simd_broadcast(T, ushort); T simd_broadcast_first(T); T simd_shuffle(T, ushort);    \
+  T simd_shuffle_xor(T, ushort); T simd_shuffle_up(T, ushort); T simd_shuffle_down(T, ushort); \
+  T simd_shuffle_rotate_up(T, ushort); T simd_shuffle_rotate_down(T, ushort);           \
+  T quad_sum(T); T quad_max(T); T quad_min(T); T quad_broadcast(T, ushort); T quad_shuffle(T, ushort); \
+  T quad_shuffle_xor(T, ushort); T quad_shuffle_up(T, ushort); T quad_shuffle_down(T, ushort);
+LINT_FLOATS(LINT_LANES) LINT_SMALL_INTEGERS(LINT_LANES)
+#if __METAL_VERSION__ >= 240
+#define LINT_FILL(T) T simd_shuffle_and_fill_up(T, T, ushort); T simd_shuffle_and_fill_down(T, T, ushort);
+LINT_FLOATS(LINT_FILL) LINT_SMALL_INTEGERS(LINT_FILL)
+#endif
+#define LINT_BITS(T) T simd_and(T); T simd_or(T); T simd_xor(T);
+LINT_SMALL_INTEGERS(LINT_BITS)
+bool simd_any(bool);
+bool simd_all(bool);
+bool simd_is_first();
+struct simd_vote {
+  ulong v;
+  explicit operator ulong() const;
+};
+simd_vote simd_ballot(bool);
+simd_vote simd_active_threads_mask();
+
+#if __METAL_VERSION__ >= 230
+template <class T, int C, int R> struct simdgroup_matrix {
+  vec<T, 2> own;
+  simdgroup_matrix();
+  explicit simdgroup_matrix(T d);
+  thread vec<T, 2>& thread_elements() thread;
+};
+typedef simdgroup_matrix<float, 8, 8> simdgroup_float8x8;
+typedef simdgroup_matrix<half, 8, 8> simdgroup_half8x8;
+template <class T, int C, int R = C> simdgroup_matrix<T, C, R> make_filled_simdgroup_matrix(T);
+template <class T, int C, int R = C> simdgroup_matrix<T, C, R> make_diagonal_simdgroup_matrix(T);
+#define LINT_LOADS(T, A)                                                                \
+  void simdgroup_load(thread simdgroup_matrix<T, 8, 8>& m, const A T* from, ulong stride = 8, \
+                      ulong2 origin = 0, bool transposed = false);                      \
+  void simdgroup_store(simdgroup_matrix<T, 8, 8> m, A T* to, ulong stride = 8, ulong2 origin = 0, \
+                       bool transposed = false);
+LINT_LOADS(float, device) LINT_LOADS(float, threadgroup) LINT_LOADS(half, device) LINT_LOADS(half, threadgroup)
+#if __METAL_VERSION__ >= 310
+typedef simdgroup_matrix<bfloat, 8, 8> simdgroup_bfloat8x8;
+LINT_LOADS(bfloat, device) LINT_LOADS(bfloat, threadgroup)
+#endif
+template <class T, class A, class B, class U> void simdgroup_multiply_accumulate(
+    thread simdgroup_matrix<T, 8, 8>& d, simdgroup_matrix<A, 8, 8> a, simdgroup_matrix<B, 8, 8> b,
+    simdgroup_matrix<U, 8, 8> c);
+template <class T, class A, class B> void simdgroup_multiply(
+    thread simdgroup_matrix<T, 8, 8>& d, simdgroup_matrix<A, 8, 8> a, simdgroup_matrix<B, 8, 8> b);
+#endif
+
+struct lint_atomic_int { int v; };
+struct lint_atomic_uint { uint v; };
+struct lint_atomic_bool { bool v; };
+#define atomic_int metal::lint_atomic_int
+#define atomic_uint metal::lint_atomic_uint
+#define atomic_bool metal::lint_atomic_bool
+#define LINT_ATOMIC(T, N, A)                                                            \
+  T atomic_load_explicit(const volatile A N* p, memory_order);                          \
+  void atomic_store_explicit(volatile A N* p, T, memory_order);                         \
+  T atomic_exchange_explicit(volatile A N* p, T, memory_order);                         \
+  bool atomic_compare_exchange_weak_explicit(volatile A N* p, thread T* e, T, memory_order, memory_order); \
+  T atomic_fetch_add_explicit(volatile A N* p, T, memory_order);                        \
+  T atomic_fetch_sub_explicit(volatile A N* p, T, memory_order);
+#define LINT_ATOMIC_INTEGER(T, N, A)                                                    \
+  LINT_ATOMIC(T, N, A)                                                                  \
+  T atomic_fetch_max_explicit(volatile A N* p, T, memory_order);                        \
+  T atomic_fetch_min_explicit(volatile A N* p, T, memory_order);                        \
+  T atomic_fetch_and_explicit(volatile A N* p, T, memory_order);                        \
+  T atomic_fetch_or_explicit(volatile A N* p, T, memory_order);                         \
+  T atomic_fetch_xor_explicit(volatile A N* p, T, memory_order);
+LINT_ATOMIC_INTEGER(int, lint_atomic_int, device) LINT_ATOMIC_INTEGER(int, lint_atomic_int, threadgroup)
+LINT_ATOMIC_INTEGER(uint, lint_atomic_uint, device) LINT_ATOMIC_INTEGER(uint, lint_atomic_uint, threadgroup)
+#if __METAL_VERSION__ >= 300
+struct lint_atomic_float { float v; };
+#define atomic_float metal::lint_atomic_float
+LINT_ATOMIC(float, lint_atomic_float, device)
+#endif
+template <class T> struct numeric_limits {
+  static constexpr T max() { return T(0); }
+  static constexpr T min() { return T(0); }
+  static constexpr T lowest() { return T(0); }
+  static constexpr T infinity() { return T(0); }
+  static constexpr T quiet_NaN() { return T(0); }
+  static constexpr T epsilon() { return T(0); }
+};
+}  // namespace metal
+#define as_type metal::lint_as_type
