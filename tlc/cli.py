@@ -137,6 +137,12 @@ def _convert(source: str, target: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _emulate(path: str, options: dict[str, Any]) -> int:
+    from tlc.emulate import emulate
+
+    return emulate(path, options)
+
+
 def _lint(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
     from tlc.runtime.msl.lint import lint
@@ -173,6 +179,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "bench": _bench,
     "inspect": _inspect,
     "convert": _convert,
+    "emulate": _emulate,
     "lint": _lint,
     "explain": _explain,
     "doctor": _doctor,

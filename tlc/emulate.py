@@ -1,0 +1,76 @@
+"""`tlc emulate`: launches a kernel of any Metal file on the emulator, on arrays of .npy files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc import driver
+from tlc.runtime.devices.emulator import broken
+from tlc.runtime.errors import RunError
+from tlc.runtime.msl.build import build
+from tlc.runtime.msl.emulator import EmulatedBuffer, Schedule, launch
+
+
+def emulate(path: str, options: dict[str, Any]) -> int:
+    """Launch one kernel; write the buffers that are asked for, or print what they hold.
+
+    Raises RunError E0504 for arguments that do not fit and E0704 for what the kernel does wrong.
+    """
+    text = driver.read(path)
+    mode, order = options["mode"], options["order"]
+    constants = dict(_pair(word) for word in options["constant"])
+    made = build(
+        text, path, mode, constants=constants, folders=[os.path.dirname(path) or "."],
+        version=options["metal"],
+    )  # fmt: skip
+    arrays = {index: _array(what) for index, what in map(_pair, options["buffer"])}
+    buffers: dict[int, EmulatedBuffer] = {}
+    for index, array in arrays.items():
+        buffers[index] = EmulatedBuffer(array.nbytes)
+        buffers[index].write(np.ascontiguousarray(array).tobytes())
+    name = options["entry"] or next(iter(made.functions), "")
+    found = launch(
+        made, name, buffers, _numbers(options["groups"]), _numbers(options["threads"]),
+        grid=_numbers(options["grid"]) if options["grid"] else None,
+        schedule=Schedule(order), texts={path: text},
+    )  # fmt: skip
+    if found:
+        raise broken(found)
+    for index, file in map(_pair, options["output"]):
+        if index not in arrays:
+            raise RunError("E0504", f"there is no buffer {index} to write")
+        like = arrays[index]
+        result = np.frombuffer(bytes(buffers[index].view), like.dtype).reshape(like.shape)
+        np.save(file, result)
+    print(f"ok {name}")
+    return 0
+
+
+def _pair(word: str) -> tuple[int, str]:
+    index, equals, value = word.partition("=")
+    if not equals or not index.isdecimal() or int(index) > 30:
+        raise RunError("E0504", f"`{word}` is not INDEX=VALUE, with an index from 0 to 30")
+    return int(index), value
+
+
+def _array(what: str) -> NDArray[Any]:
+    """An array of a .npy file, or zeros for `float32:64`."""
+    dtype, colon, count = what.partition(":")
+    try:
+        if colon and count.isdecimal():
+            return np.zeros(int(count), np.dtype(dtype))
+        loaded: NDArray[Any] = np.load(what, allow_pickle=False)
+        return loaded
+    except (OSError, ValueError, TypeError) as problem:
+        raise RunError("E0504", f"{what} is no array: {problem}") from None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) > 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise RunError("E0504", f"`{text}` is not one to three numbers, as in 8,8,1")
+    return tuple(map(int, parts))
