@@ -14,10 +14,15 @@ from tlc.ir.types import TensorType, show_shape
 
 
 class Builder:
-    """Appends to `block`; every operation gets the current `span`."""
+    """Appends to `block`; every operation gets the current `span`.
 
-    def __init__(self, block: Block, span: Span | None = None) -> None:
-        self.block, self.span = block, span
+    Compositions whose names are `kept` stay one operation, for an exporter that knows them.
+    """
+
+    def __init__(
+        self, block: Block, span: Span | None = None, kept: frozenset[str] = frozenset()
+    ) -> None:
+        self.block, self.span, self.kept = block, span, kept
 
     def emit(
         self, op: OpDef | str, *operands: Value, regions: Iterable[Block] = (), **attrs: Any
@@ -32,6 +37,8 @@ class Builder:
         """A new operation with any number of results (a Value when the record is a composition)."""
         defn = OPS[op] if isinstance(op, str) else op
         if defn.expand is not None:
+            if defn.name in self.kept:
+                return self._whole(defn, operands, attrs)
             return defn.expand(self, *operands, **attrs)
         if defn.type is None:
             raise InternalError(f"operation {defn.name} has neither a type rule nor an expansion")
@@ -40,6 +47,17 @@ class Builder:
         made.results = [Value(t, made) for t in types]
         self.block.ops.append(made)
         return made
+
+    def _whole(self, defn: OpDef, operands: Sequence[Value], attrs: dict[str, Any]) -> Value:
+        """A composition as one operation, of the type that its expansion has."""
+        assert defn.expand is not None
+        scratch = Builder(Block(), self.span)
+        found = defn.expand(scratch, *operands, **attrs)
+        self.block.ops += [op for op in scratch.block.ops if op.name == "check"]
+        made = Op(defn, list(operands), attrs, span=self.span)
+        made.results = [Value(found.type, made)]
+        self.block.ops.append(made)
+        return made.result
 
     # ---- what compositions are written with ---------------------------------------------------
 

@@ -85,6 +85,16 @@ CODES: dict[str, tuple[str, str]] = {
         "The model uses an operation, or a form of one, that tlc does not compile; the message"
         " names it as Core ML does. `docs/coreml.md` lists the operations that it does.",
     ),
+    "E0611": (
+        "not for Core ML",
+        "The function uses something that a Core ML package cannot hold, such as printing, random"
+        " numbers or loops that run time ends. The message names it.",
+    ),
+    "E0612": (
+        "coremltools is missing",
+        "A Core ML package is written by Apple's Python package coremltools. Install it with"
+        " `pip install 'tlc[coreml]'`; reading Core ML models needs nothing.",
+    ),
     "E0701": (
         "no compiler for the cpu device",
         "The cpu device compiles the kernels once, with clang 15 or newer or with the Python"

@@ -52,6 +52,8 @@ def _build(path: str, options: dict[str, Any]) -> int:
 
     if options["range"]:
         return _range(path, options)
+    if options["target"] == "coreml":
+        return _export(path, options)
     built = driver.build(
         path,
         emit=options["emit"],
@@ -74,6 +76,15 @@ def _build(path: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _export(path: str, options: dict[str, Any]) -> int:
+    from tlc.export import export
+
+    output = options["output"] or os.path.splitext(path)[0] + ".mlpackage"
+    warnings = export(path, output, options["entry"], int(options["seed"] or 0))
+    show_diagnostics(warnings, options)
+    return 0
+
+
 def _range(path: str, options: dict[str, Any]) -> int:
     from tlc import driver, ranges
 
@@ -82,9 +93,9 @@ def _range(path: str, options: dict[str, Any]) -> int:
     built = build(path, seed=int(options["seed"] or 0), store=options["store"] or "f16")
     show_diagnostics(built.warnings, options)
     if options["calibrate"]:
-        print(ranges.calibrated(built, options["entry"], options["calibrate"], folders))
+        print(ranges.calibrated(built, options["entry"] or "main", options["calibrate"], folders))
     else:
-        print(ranges.bounds(built, options["entry"], folders))
+        print(ranges.bounds(built, options["entry"] or "main", folders))
     return 0
 
 

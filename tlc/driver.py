@@ -160,6 +160,19 @@ def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
     return Built(tuple(flow.warnings), module=lowered.module)
 
 
+def whole(path: str, kept: frozenset[str], seed: int = 0) -> tuple[Built, dict[str, Any]]:
+    """The module of a program as it is lowered, with some compositions kept as one operation, and
+    the open model files by the path that the program names. Raises CompileError as `build` does.
+    """
+    from tlc.ir.lower import lower
+
+    flow = _Flow(None)
+    tree = _parse(Source(path, read(path)), flow)
+    lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, kept=kept)
+    flow.warnings += lowered.warnings
+    return Built(tuple(flow.warnings), module=lowered.module), flow.models
+
+
 def write(built: Built, path: str) -> None:
     """Write the artifact; an older file of that name is replaced as a whole or not at all."""
     from tlc.codegen.metallib import write_artifact

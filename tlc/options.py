@@ -71,12 +71,19 @@ COMMANDS = (
         (
             Option("output", "the artifact", "FILE", short="o"),
             Option("emit", "print a stage instead of writing the artifact", "STAGE", STAGES),
+            Option(
+                "target",
+                "what is written: a Metal artifact, or a Core ML package (-o M.mlpackage)",
+                "NAME",
+                ("metal", "coreml"),
+                "metal",
+            ),
             Option("profile", "what --emit msl shows", "NAME", ("apple", "cpu"), "apple"),
             Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
             Option("embed-weights", "store the weights in the artifact, which then runs alone"),
             Option("hash-weights", "refuse changed numbers too, not only a changed file layout"),
             Option("range", "show how large the float16 values of each line can get"),
-            Option("entry", "what --range looks at", "NAME", default="main"),
+            Option("entry", "what --range looks at, or what is exported to Core ML", "NAME"),
             Option(
                 "calibrate",
                 "run --entry, and show what this argument gives; `run` where it has none",

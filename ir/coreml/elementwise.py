@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlc.ir.core import Value
-from tlc.ir.coreml.mil import SPELLINGS, Known, Lowered, Maker, mil, unsupported
+from tlc.ir.coreml.mil import SPELLINGS, AtRunTime, Known, Lowered, Maker, mil, unsupported
 from tlc.ir.dims import Dim
 from tlc.ir.types import FLOATS
 
@@ -206,7 +206,7 @@ def _known_cast(x: Known, dtype: str) -> Known:
     if x.dtype.kind == "O" and any(isinstance(v, Dim) and not v.is_static for v in x.flat):
         if wanted is np.int32:
             return x
-        raise unsupported("a size that only run time knows as a floating-point number")
+        raise AtRunTime  # a size as a floating-point number
     plain = np.array([v if not isinstance(v, Dim) else int(v) for v in x.flat])
     return plain.astype(wanted).reshape(x.shape)
 

@@ -74,6 +74,10 @@ class Refusal(Exception):
         super().__init__(message)
 
 
+class AtRunTime(Exception):
+    """What is known says too little: the operation is built, of tensors."""
+
+
 def unsupported(what: str) -> Refusal:
     """An operation whose arguments ask for what is not there."""
     return Refusal("E0610", what)
@@ -102,7 +106,10 @@ class Maker:
             raise unsupported(f"the argument `{unknown[0]}` of `{name}` is not supported")
         if op.known is not None and _all_known(op, given):
             raw = {p.name: self._raw(p, given.get(p.name, ())) for p in op.params}
-            return op.known(**{k: v for k, v in raw.items() if v is not None})
+            try:
+                return op.known(**{k: v for k, v in raw.items() if v is not None})
+            except AtRunTime:
+                pass
         return op.build(self, **{p.name: self._argument(p, given.get(p.name)) for p in op.params})
 
     def _raw(self, param: Param, held: Sequence[Lowered]) -> Any:
@@ -237,4 +244,4 @@ def fits(found: tuple[Dim, ...], declared: Sequence[int | None]) -> bool:
     )
 
 
-__all__ = ["FLOATS", "MIL", "Maker", "Refusal", "axis_of", "fits", "mil", "show_shape"]
+__all__ = ["FLOATS", "MIL", "AtRunTime", "Maker", "Refusal", "axis_of", "fits", "mil", "show_shape"]

@@ -73,6 +73,7 @@ class Program:
     global_names: set[str]
     open_model: OpenModel
     seed: int = 0  # of random numbers
+    kept: frozenset[str] = frozenset()  # compositions that stay one operation
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)

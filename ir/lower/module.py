@@ -48,6 +48,7 @@ def lower(
     import_file: ImportFile | None = None,
     seed: int = 0,
     blocks: bool = False,
+    kept: frozenset[str] = frozenset(),
 ) -> Lowered:
     """The IR of a program. Raises CompileError with everything that is wrong.
 
@@ -55,9 +56,10 @@ def lower(
     `import_file(path, span)` gives the tree of the file that an `import` names, seen from the file
     that the span lies in; it raises CompileError. `seed` is that of random numbers. With `blocks`,
     every `test` and `bench` block is an entry too, called `test NAME` and `bench NAME`.
+    Compositions that are `kept` stay one operation (`ir/builder.py`).
     """
     program = _declarations(tree, open_model, import_file)
-    program.seed = seed
+    program.seed, program.kept = seed, kept
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
     limit = sys.getrecursionlimit()
@@ -231,7 +233,7 @@ def _main(program: Program, tree: ast.Program) -> Func:
     """Top-level statements in order, then `main { }`."""
     body = Block()
     top = Scope()
-    cx = Context(program, Builder(body, tree.span), top, top)
+    cx = Context(program, Builder(body, tree.span, program.kept), top, top)
     blocks = [item.body for item in tree.body if isinstance(item, ast.Main)]
     problems: list[Diagnostic] = []
     for part in (tuple(program.top_level), *(b.body for b in blocks)):
@@ -267,7 +269,7 @@ def block_name(block: ast.Test | ast.Bench) -> str:
 def _block(program: Program, block: ast.Test | ast.Bench) -> Func:
     top, body = Scope(), Block()
     try:
-        cx = Context(program, Builder(body, block.span), top, top, alone=True)
+        cx = Context(program, Builder(body, block.span, program.kept), top, top, alone=True)
         results = _statements(cx, block)
     except NeedsGlobals:
         cx = _after_top_level(program, block.span)
@@ -312,7 +314,9 @@ def _entry(program: Program, fn: ast.Fn) -> Func:
             raise _NoEntry(f"the type of `{param.name}` is {shown}, which is known only at a call")
     top, body = Scope(), Block()
     try:
-        return _entry_with(Context(program, Builder(body), top, top, alone=True), fn)
+        return _entry_with(
+            Context(program, Builder(body, None, program.kept), top, top, alone=True), fn
+        )
     except NeedsGlobals:
         return _entry_with(_after_top_level(program, fn.span), fn)
 
@@ -320,7 +324,7 @@ def _entry(program: Program, fn: ast.Fn) -> Func:
 def _after_top_level(program: Program, span: Span) -> Context:
     """For what reads top-level names: their values are computed first, without any output."""
     body, top = Block(), Scope()
-    cx = Context(program, Builder(body, span), top, top, silent=True)
+    cx = Context(program, Builder(body, span, program.kept), top, top, silent=True)
     try:
         statements.run(cx, tuple(program.top_level))
     except (CompileError, statements.Return, statements.LoopExit, statements.Panic) as error:
