@@ -119,6 +119,10 @@ def _check(path: str, options: dict[str, Any]) -> int:
         blocks=True,
     )
     show_diagnostics(built.warnings, options)
+    if options["emulate"]:
+        from tlc.emulate import check_program
+
+        check_program(path)
     return 0
 
 

@@ -12,7 +12,7 @@ from tlc import driver
 from tlc.runtime.devices.emulator import broken
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import build
-from tlc.runtime.msl.emulator import EmulatedBuffer, Schedule, launch
+from tlc.runtime.msl.emulator import ORDERS, EmulatedBuffer, Schedule, launch
 
 
 def emulate(path: str, options: dict[str, Any]) -> int:
@@ -74,3 +74,23 @@ def _numbers(text: str) -> tuple[int, ...]:
     if len(parts) > 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise RunError("E0504", f"`{text}` is not one to three numbers, as in 8,8,1")
     return tuple(map(int, parts))
+
+
+def check_program(path: str) -> None:
+    """Run `main` of a program on the emulator in every order of threads, and follow its values.
+
+    What it prints must be the same each time. Raises RunError E0704.
+    """
+    from tlc.runtime.devices.emulator import EmulatorDevice
+    from tlc.runtime.loader import load
+
+    built: Any = driver.build(path)
+    printed: list[str] | None = None
+    for mode, order in (*(("checked", o) for o in ORDERS), ("poison", ORDERS[0])):
+        device: Any = EmulatorDevice(mode, Schedule(order))
+        program = load(built, device, [os.path.dirname(path), ""])
+        lines: list[str] = []
+        program.call(program.entry("main"), (), lines.append)
+        if printed is not None and lines != printed:
+            raise RunError("E0704", f"what the program prints depends on the order: {order}")
+        printed = lines

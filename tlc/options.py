@@ -103,7 +103,15 @@ COMMANDS = (
         (*_RUN, _SEED, _STORE, _TIMINGS, *_COMMON),
     ),
     Command(
-        "check", "FILE.tl", "report what is wrong with a program", (_STORE, _TIMINGS, *_COMMON)
+        "check",
+        "FILE.tl",
+        "report what is wrong with a program",
+        (
+            _STORE,
+            Option("emulate", "also run it on the emulator, in every order"),
+            _TIMINGS,
+            *_COMMON,
+        ),
     ),
     Command(
         "test",

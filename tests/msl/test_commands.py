@@ -30,3 +30,9 @@ def test_a_kernel_runs_and_its_defect_is_an_error(
     assert run([*command, "--groups", "3"]) == 1
     assert "k.metal:5: out-of-bounds" in capsys.readouterr().err
     assert run(["lint", str(file)]) == 0
+
+
+def test_a_program_is_checked_in_every_order(tmp_path: Path) -> None:
+    file = tmp_path / "p.tl"
+    file.write_text("print(softmax(tensor([[1.0, 2.0, 3.0]])))\n")
+    assert run(["check", str(file), "--emulate"]) == 0
