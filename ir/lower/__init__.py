@@ -9,6 +9,7 @@ itself.
 # ruff: noqa: F401  (these fill the table of builtins)
 from tlc.ir.lower import (
     assertions,
+    caches,
     einsum,
     files,
     making,

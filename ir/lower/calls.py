@@ -90,7 +90,6 @@ _LATER = frozenset((
     "load_tokenizer", "tokenize", "detokenize",
     "detokenize_incremental", "temperature_sample", "sample", "top_k", "top_p", "min_p",
     "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",
-    "KVCache::new_f16", "KVCache::new_f32",
     "entity_onehot", "entity_dim", "transe_score", "distmult_score", "complex_score",
     "margin_ranking_loss", "binary_cross_entropy", "predict_tail_transe",
     "predict_tail_distmult", "predict_tail_complex", "predict_head_transe",

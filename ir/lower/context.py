@@ -22,6 +22,7 @@ OpenModel = Callable[[str, Span], ModelHeader]
 # hidden names hold a space, as no name of a program does
 BREAK, SKIP = "break ", "continue "  # whether a pass of a loop was the last; was left
 RETURNED, RESULT = "return ", "result "  # whether a pass ended the function, and with what
+CACHE = "cache "  # begins the names of what caches hold
 DRAW = "draw "  # hidden: how many times random numbers were drawn (no name holds a space)
 MAX_CALLS = 100
 MAX_STEPS = 500_000  # statements and calls

@@ -15,7 +15,7 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, composite, statements
-from tlc.ir.lower.context import BREAK, DRAW, RESULT, RETURNED, SKIP, Context, Scope
+from tlc.ir.lower.context import BREAK, CACHE, DRAW, RESULT, RETURNED, SKIP, Context, Scope
 from tlc.ir.lower.merge import Merge, Region, Result
 from tlc.ir.lower.values import NEVER, Lowered, Poison, whole
 from tlc.ir.opdef import OPS
@@ -43,7 +43,8 @@ def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
 def outer_names(cx: Context, nodes: Iterable[ast.Node]) -> dict[str, Scope]:
     """The names of the scopes around a region that it may assign, hidden ones included."""
     found: dict[str, Scope] = {}
-    for name in dict.fromkeys([*assigned_inside(nodes), *HIDDEN]):
+    caches = [name for name in cx.globals.names if name.startswith(CACHE)]
+    for name in dict.fromkeys([*assigned_inside(nodes), *HIDDEN, *caches]):
         scope = cx.scope.find(name)
         if scope is not None and not isinstance(scope.names[name], Poison):
             found[name] = scope

@@ -40,10 +40,10 @@ class Counter:
 class _Findings:
     """What attempts to lower a loop have found out about what it hands on.
 
-    `promoted` are numbers that are tensors behind a pass and so have to be ones before the loop
-    (of a type; None for the opposite). `loose` are the axes of tensors whose size a pass changes.
-    Sizes and numbers that begin equal are taken to stay equal within each of the `groups`, which
-    split where they do not.
+    `promoted` are numbers that are tensors behind a pass, or nothing yet, and so have to be ones
+    before the loop (of a type; None for the opposite). `loose` are the axes of tensors whose size
+    a pass changes. Sizes and numbers that begin equal are taken to stay equal within each of the
+    `groups`, which split where they do not.
     """
 
     promoted: dict[str, TensorType | None] = field(default_factory=dict)
@@ -247,6 +247,8 @@ class _Loop:
                 type = self.findings.promoted[name]
                 if type is None:
                     value = self._counted(value)
+                elif value is None:
+                    value = _blank(self.cx, Value(type))
                 else:
                     value = as_type(value, type, self.span)(self.cx)
             number = host_number(value)
@@ -311,7 +313,10 @@ class _Loop:
                 loose.update((name, axis) for axis in self._changed(name, value))
             if name in promoted:
                 continue
-            if not is_number(before[name]):
+            if before[name] is None and isinstance(value, Value):
+                promoted[name] = value.tensor.with_shape((0, *value.tensor.shape[1:]))
+                loose.add((name, 0))
+            elif not is_number(before[name]):
                 number = is_count(before[name]) and not isinstance(value, Value)
                 text = isinstance(before[name], str) and isinstance(value, str | Text)
                 if number or (text and value != before[name]):

@@ -15,6 +15,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context, Program
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.values import (
+    Cache,
     Flag,
     Lowered,
     Model,
@@ -39,10 +40,11 @@ _HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
     "String": lambda v: isinstance(v, str | Text),
     "str": lambda v: isinstance(v, str | Text),
     "Model": lambda v: isinstance(v, Model | ModelPath),
+    "KVCache": lambda v: isinstance(v, Cache),
 }
 # arrays known at build; the types of their elements
 _VECTORS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
-_LATER = {"Tokenizer", "KVCache"}
+_LATER = {"Tokenizer"}
 
 
 @dataclass(slots=True)

@@ -130,6 +130,15 @@ class Text:
     dim: Dim
 
 
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A `KVCache`: the hidden name of its tensors, its layers, the dtype that it keeps."""
+
+    name: str
+    layers: int
+    dtype: str
+
+
 class Never:
     """The value of what does not come back, such as `panic`."""
 
@@ -177,6 +186,8 @@ def describe(value: Lowered) -> str:
             return "range"
         case Struct(decl=decl):
             return decl.name
+        case Cache():
+            return "KVCache"
     return type(value).__name__
 
 
@@ -251,6 +262,7 @@ def show(value: Lowered) -> str | None:
 
 __all__ = [
     "NEVER",
+    "Cache",
     "Flag",
     "Lowered",
     "Metadata",
