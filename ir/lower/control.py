@@ -102,9 +102,11 @@ def choose(
             cx.unsupported("a `return` that only run time decides, here", ways[0].span)
         # only what outlives the function matters behind it
         names = {name: scope for name, scope in names.items() if scope is cx.globals}
-    for region in regions:
-        if region.value is NEVER:
-            region.after = dict.fromkeys(names, NEVER)
+    before = {name: scope.names[name] for name, scope in names.items()}
+    for region, other in ((then, orelse), (orelse, then)):
+        if region.value is NEVER:  # what the other branch leaves alone is as it was
+            kept = {name for name in names if other.after.get(name) is before[name]}
+            region.after = {name: before[name] if name in kept else NEVER for name in names}
     merge = Merge(cx, span, (then, orelse))
     merged = {n: merge.join(f"`{n}`", then.after[n], orelse.after[n]) for n in names}
     no_value = then.value is None or orelse.value is None

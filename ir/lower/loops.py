@@ -134,7 +134,8 @@ def _blank(cx: Context, like: Lowered) -> Lowered:
     def leaf(value: Lowered) -> Lowered:
         match value:
             case Value(tensor=type):
-                shape = [d if d.is_static else Dim.of(0) for d in type.shape]
+                late = [any(s[0] == "$" for s in d.symbols()) for d in type.shape]
+                shape = [Dim.of(0) if at else d for d, at in zip(type.shape, late, strict=True)]
                 zero = cx.builder.constant(0.0, type.with_shape(()))
                 return cx.builder.broadcast(zero, shape)
             case bool() | Flag():
