@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, word
+from tlc.runtime.format import DTYPE_BYTES, MAX_BYTES, evaluate, numel, size, word
 from tlc.runtime.steps import Host, check, prepared
 
 TYPE_CHECKING = False
@@ -222,14 +222,18 @@ class Entry:
     def launch(
         self, step: list[Any], sizes: dict[str, int], memory: dict[str, list[Buffer]]
     ) -> Launch:
-        """A launch for these sizes: the first variant whose guard holds."""
-        for guard, kernel, groups, dims in step[1][self.program.device.profile]:
+        """A launch for these sizes."""
+        _, kernel, groups, dims = self.variant(step, sizes)
+        buffers = [self.buffer(name, memory, sizes) for name in step[2]]
+        words = b"".join(word(d, sizes) for d in dims)
+        return Launch(self.program.kernel(kernel), buffers, size(groups, sizes), words or None)
+
+    def variant(self, step: list[Any], sizes: dict[str, int]) -> Any:
+        """Of the variants of a launch step, the first whose guard holds for these sizes."""
+        for variant in step[1][self.program.device.profile]:
+            guard = variant[0]
             if guard is None or evaluate(guard[0], sizes) <= guard[1]:
-                buffers = [self.buffer(name, memory, sizes) for name in step[2]]
-                words = b"".join(word(d, sizes) for d in dims)
-                return Launch(
-                    self.program.kernel(kernel), buffers, size(groups, sizes), words or None
-                )
+                return variant
         raise RunError("E0501", f"the artifact is damaged: no kernel fits a launch of {self.name}")
 
 
@@ -261,10 +265,14 @@ class Bound:
     def weights(self) -> Weights:
         return self._entry.program.weights
 
-    def batch(self, launches: list[list[Any]], sizes: dict[str, int]) -> Batch:
-        """Launch steps made ready for these sizes; those of no threadgroups are left out."""
+    def batch(self, launches: list[list[Any]], sizes: dict[str, int], idle: bool = False) -> Batch:
+        """Launch steps made ready for these sizes; those of no threadgroups only with `idle`."""
         made = [self._entry.launch(step, sizes, self.memory) for step in launches]
-        return self._entry.program.batch([launch for launch in made if launch.groups])
+        return self._entry.program.batch([launch for launch in made if launch.groups or idle])
+
+    def variant(self, step: list[Any], sizes: dict[str, int]) -> Any:
+        """Of the variants of a launch step, the first whose guard holds for these sizes."""
+        return self._entry.variant(step, sizes)
 
     def buffer(self, name: str | list[Any], sizes: dict[str, int]) -> Buffer:
         return self._entry.buffer(name, self.memory, sizes)
@@ -273,6 +281,8 @@ class Bound:
         """Let a slot hold so many bytes; one that is too small is doubled and keeps its content."""
         slots, at = self.memory["s"], int(slot[1:])
         old = slots[at]
+        if not 0 <= nbytes <= MAX_BYTES:
+            raise RunError("E0505", f"a size comes out as {nbytes}")
         if nbytes > old.nbytes:
             slots[at] = self.device.buffer(max(nbytes, 2 * old.nbytes))
             if old.nbytes:

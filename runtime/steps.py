@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
+from tlc.runtime.varying import Varying, compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None: ...
 
 
-KEPT_BATCHES = 256  # of one place in a loop
+KEPT_BATCHES = 4  # of one place in a loop
 MOST_PASSES = 1 << 31  # a loop that goes on longer has gone wrong
 
 
@@ -76,11 +77,14 @@ def explained(text: str, a: int, b: int, compared: bool, sizes: Mapping[str, int
 class Launches:
     """Launches in a row, after the slots that they write have grown to the sizes of this time."""
 
-    __slots__ = ("_batches", "_launches", "_memory", "_rooms", "_symbols")
+    __slots__ = ("_batches", "_bytes", "_launches", "_memory", "_rooms", "_symbols", "_varying")
 
     def __init__(self, bound: Bound, steps: list[list[Any]]) -> None:
         self._launches = launches = [step for step in steps if step[0] == "launch"]
-        self._rooms = [(step[1], step[2]) for step in steps if step[0] == "room"]
+        rooms = [step for step in steps if step[0] == "room"]
+        self._rooms = [step[1] for step in rooms]
+        self._bytes = compiled([step[2] for step in rooms]) if rooms else None
+        self._varying: Varying | None = None
         self._memory = bound.moved
         # memory names are among what is looked through: none of them looks like a symbol
         formulas = [part for step in launches for part in (*step[1].values(), step[2])]
@@ -90,8 +94,12 @@ class Launches:
             self._batches[()] = bound.batch(launches, bound.sizes)
 
     def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
-        for slot, nbytes in self._rooms:
-            bound.room(slot, size(nbytes, sizes))
+        if self._bytes is not None:
+            for slot, nbytes in zip(self._rooms, self._bytes(sizes), strict=True):
+                bound.room(slot, nbytes)
+        if self._varying is not None:
+            self._varying.run(bound, sizes)
+            return
         if self._memory != bound.moved:
             self._batches.clear()
             self._memory = bound.moved
@@ -100,6 +108,8 @@ class Launches:
         if batch is None:
             if len(self._batches) >= KEPT_BATCHES:
                 self._batches.clear()
+                if hasattr(bound.device, "resize"):
+                    self._varying = Varying(bound, self._launches)
             batch = self._batches[key] = bound.batch(self._launches, sizes)
         bound.device.run(batch)
 

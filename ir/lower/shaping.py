@@ -77,6 +77,7 @@ def _to_join(
     """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis."""
     args = arguments(cx, node, first)
     dims = [a for a in args if a.name in ("dim", "axis") or (a.name is None and _is_axis(a))]
+    alone = len(args) - len(dims) == 1
     items: list[Argument] = []
     for arg in args:
         if arg in dims:
@@ -84,7 +85,9 @@ def _to_join(
         if arg.name is not None:
             cx.fail("E0203", f"no parameter `{arg.name}` here", arg.span)
         several = isinstance(arg.value, list | tuple) and any(
-            isinstance(item, Value | list | Range) for item in arg.value
+            isinstance(item, list | Range)
+            or (isinstance(item, Value) and (alone or item.tensor.rank > 0))
+            for item in arg.value
         )
         items += [Argument(item, arg.span) for item in arg.value] if several else [arg]
     if not items or len(dims) > 1:

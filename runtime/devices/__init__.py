@@ -45,6 +45,10 @@ if TYPE_CHECKING:
         def batch(self, library: Library, launches: Sequence[Launch]) -> Batch:
             """Make launches ready to run: nothing is looked up or built in `run`."""
 
+        # Only devices that gain by it have:
+        # def resize(self, batch, groups, words): give a batch that is not running other numbers of
+        # threadgroups, one for each launch, and other words of dims, those of all launches.
+
         def run(self, batch: Batch) -> None:
             """Start all launches of a batch in order, each seeing what the one before wrote."""
 

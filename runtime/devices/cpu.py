@@ -26,6 +26,7 @@ HUGE_BYTES = 4 << 20
 # What native/pool.cpp declares: Batch without its launches, Launch.
 _BATCH = struct.Struct("=QIIQQ")
 _LAUNCH = struct.Struct("=QQII")
+_GROUPS, _GROUPS_AT = struct.Struct("=II"), 16
 # Batch's trial and best times: find out by trying, or never share.
 _TRY = (0, 0, 0)
 _ALONE = (4, 1, 0)
@@ -54,10 +55,18 @@ class CpuLibrary:
 class CpuBatch:
     """A `Batch` of native/pool.cpp, its pointer tables and dims in one piece of memory."""
 
-    __slots__ = ("address", "buffers", "memory")
+    __slots__ = ("address", "buffers", "groups", "memory", "sharing", "words")
 
-    def __init__(self, memory: ctypes.Array[Any], buffers: list[list[Any]]) -> None:
-        self.memory, self.buffers = memory, buffers
+    def __init__(
+        self,
+        memory: ctypes.Array[Any],
+        launches: Sequence[Launch],
+        words: tuple[struct.Struct, int],
+        sharing: tuple[int, int, int],
+    ) -> None:
+        self.memory, self.buffers = memory, [launch.buffers for launch in launches]
+        self.groups = tuple(launch.groups for launch in launches)
+        self.words, self.sharing = words, sharing  # how all dims lie in memory, and from where on
         self.address = ctypes.addressof(memory)
 
 
@@ -127,7 +136,7 @@ class CpuDevice:
         memory = (ctypes.c_uint64 * ((size + 7) // 8))()
         base = ctypes.addressof(memory)
         table = tables
-        sharing = _ALONE
+        sharing, start, layout = _ALONE, dims, "="
         for index, launch in enumerate(launches):
             buffers: list[Any] = launch.buffers
             addresses = [buffer.address for buffer in buffers]
@@ -135,6 +144,7 @@ class CpuDevice:
                 ctypes.memmove(base + dims, launch.dims, len(launch.dims))
                 addresses.append(base + dims)
                 dims += len(launch.dims) + 15 & -16
+                layout += f"{len(launch.dims) // 4}I{-len(launch.dims) % 16}x"
             chunk = self._chunk(launch.groups)
             if launch.groups > chunk:
                 sharing = _TRY
@@ -144,7 +154,25 @@ class CpuDevice:
             struct.pack_into(f"={len(addresses)}Q", memory, table, *addresses)
             table += 8 * len(addresses)
         _BATCH.pack_into(memory, 0, self._pool, len(launches), *sharing)
-        return CpuBatch(memory, [launch.buffers for launch in launches])
+        return CpuBatch(memory, launches, (struct.Struct(layout), start), sharing)
+
+    def resize(self, batch: CpuBatch, groups: tuple[int, ...], words: tuple[int, ...]) -> None:
+        """Give a batch other numbers of threadgroups and other words of dims."""
+        layout, start = batch.words
+        layout.pack_into(batch.memory, start, *words)
+        if groups == batch.groups:
+            return
+        sharing = _ALONE
+        for index, number in enumerate(groups):
+            chunk = self._chunk(number)
+            at = _BATCH.size + _LAUNCH.size * index + _GROUPS_AT
+            _GROUPS.pack_into(batch.memory, at, number, chunk)
+            if number > chunk:
+                sharing = _TRY
+        batch.groups = groups
+        if sharing != batch.sharing:
+            batch.sharing = sharing
+            _BATCH.pack_into(batch.memory, 0, self._pool, len(groups), *sharing)
 
     def _chunk(self, groups: int) -> int:
         if self.threads == 1:
