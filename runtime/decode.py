@@ -52,7 +52,9 @@ def check_floats(entry: TensorEntry) -> None:
             "E0603", f"integer tensor {entry.name!r} ({stored}) is not supported; {rest}"
         )
     raise RunError(
-        "E0603", f"tensor {entry.name!r} is stored as {stored}, which is not supported; {rest}"
+        "E0603",
+        f"tensor {entry.name!r} is stored as {stored}, which is not supported; {rest}",
+        "store it as F16: a GGUF file with `llama-quantize --allow-requantize` of llama.cpp",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
@@ -13,11 +15,19 @@ from tlc.ir.types import TensorType
 
 _MOST_AXES = 32  # of an array of NumPy before its version 2
 
-# how files store numbers that are not computed with; a tensor is refused when it is touched
-_REFUSED = (
-    *("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
-    *("f4", "f6_", "f8_e8m0", "c64", "type_"),
-)
+# how files store numbers that are not computed with -> what can be done; a tensor is refused when
+# it is touched
+_REFUSED = {
+    **dict.fromkeys(
+        ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
+        "tensors that are computed with are floating point; the others can stay unused",
+    ),
+    **dict.fromkeys(("f4", "f6_", "f8_e8m0", "c64"), "store it as F16, BF16 or F32"),
+    **dict.fromkeys(
+        ("type_", "q1_0", "q8_1", "q8_k"),
+        "`llama-quantize --allow-requantize` of llama.cpp writes a type that is read: F16, Q8_0",
+    ),
+}
 
 # one number at a time: not worth a word when they are converted
 _PLAIN = ("f16", "f32", "f64", "bf16")
@@ -102,13 +112,10 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
             )
         cx.fail("E0602", f"{model.path} has no tensor `{name}`", span, hint=hint)
     encoding = entry.encoding
-    if encoding.startswith(_REFUSED):
-        cx.fail(
-            "E0603",
-            f"tensor `{name}` of {model.path} is stored as {encoding}",
-            span,
-            hint="tensors that are computed with are floating point; the others can stay unused",
-        )
+    refused = next((hint for start, hint in _REFUSED.items() if encoding.startswith(start)), "")
+    if refused:
+        text = f"tensor `{name}` of {model.path} is stored as {encoding}"
+        cx.fail("E0603", text, span, hint=refused)
     if len(entry.shape) > _MOST_AXES:
         text = f"tensor `{name}` of {model.path} has {len(entry.shape)} axes"
         cx.fail("E0603", text, span, hint=f"tensors have at most {_MOST_AXES}")
@@ -156,5 +163,12 @@ def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:
             span,
             hint=did_you_mean(key, [*table, "format", "quantization"]),
         )
-    value = table[key]
-    return list(value) if not isinstance(value, bool | int | float | str) else value
+    return _entry(table[key])
+
+
+def _entry(value: Any) -> Lowered:
+    """A value as the files give it: arrays of numbers are views, also those inside arrays."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    numbers = isinstance(value, memoryview)
+    return value.tolist() if numbers else [_entry(item) for item in value]

@@ -180,7 +180,13 @@ def test_a_size_from_metadata_shapes_the_program() -> None:
         ),
         ("model.mask", "E0603", "mask", "tensor `mask` of m.gguf is stored as bool", ""),
         ("model.tiny", "E0603", "tiny", "tensor `tiny` of m.gguf is stored as f8_e8m0", ""),
-        ("model.odd", "E0603", "odd", "tensor `odd` of m.gguf is stored as type_99", ""),
+        (
+            "model.odd",
+            "E0603",
+            "odd",
+            "tensor `odd` of m.gguf is stored as type_99",
+            "llama-quantize",
+        ),
         (
             'model.metadata["llama.rope.freq_bass"]',
             "E0204",

@@ -6,6 +6,7 @@ Files come from `gguf.GGUFWriter` or from bytes put together by hand; `gguf.GGUF
 
 import struct
 import tracemalloc
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -16,6 +17,8 @@ from tlc.runtime.decode import BLOCK_FLOATS, floats
 from tlc.runtime.errors import RunError
 from tlc.runtime.gguf_file import TENSOR_TYPES
 from tlc.runtime.model_file import TensorEntry, open_model
+
+DATA = Path(__file__).parents[1] / "data"
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 
@@ -255,6 +258,7 @@ def test_unknown_types_are_listed_and_fail_only_when_they_are_touched(tmp_path):
     with pytest.raises(RunError, match="'x' is stored as TYPE_99") as caught:
         floats(model.tensors["x"], model.view("x"))
     assert caught.value.code == "E0603"
+    assert "llama-quantize" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", [Kind.Q8_1, Kind.Q8_K, Kind.Q1_0, Kind.I8, Kind.I64])
@@ -363,3 +367,11 @@ def test_every_truncation_is_refused(tmp_path):
     opened(tmp_path, content)
     for size in range(4, len(content)):
         refused(tmp_path, content[:size], "a damaged GGUF file")
+
+
+def test_a_file_of_the_package_cut_anywhere_is_refused(tmp_path):
+    """The tiny LLaMA at every 64th of its length, most of them inside its tensors."""
+    content = (DATA / "tiny_llama_q4_0.gguf").read_bytes()
+    for part in range(64):
+        cut = content[: len(content) * part // 64]
+        refused(tmp_path, cut, "a damaged GGUF file" if part else "the file is empty")
