@@ -13,6 +13,7 @@ from tlc.ir.core import Func, Module
 from tlc.ir.passes.canonical import canonical
 from tlc.ir.passes.cleanup import cse, dce
 from tlc.ir.passes.fuse import fuse
+from tlc.ir.passes.invariant import invariant
 from tlc.ir.passes.weights import expand_unreadable, hoist
 from tlc.ir.passes.widen import widen
 from tlc.ir.verify import verify
@@ -33,6 +34,7 @@ PASSES = (
     Pass("cse", lambda func, warn: cse(func)),
     Pass("dce", lambda func, warn: dce(func)),
     Pass("expand", expand_unreadable),
+    Pass("invariant", lambda func, warn: invariant(func)),
     Pass("hoist", lambda func, warn: hoist(func)),
     Pass("fuse", lambda func, warn: fuse(func), "fused"),
 )
