@@ -75,9 +75,9 @@ def update(cx: Context, call: ast.Call) -> Lowered:
     value = expressions.expression(cx, call)
     place = _place(call)
     name = call.callee.id if isinstance(call.callee, ast.Name) else ""
-    if place is not None and isinstance(value, list) and name not in cx.program.functions:
+    if place is not None and isinstance(value, list | Value) and name not in cx.program.functions:
         before = expressions.expression(cx, place)
-        if isinstance(before, list):
+        if isinstance(before, list | Value):
             store(cx, place, value, call.span)
             return None
     return value

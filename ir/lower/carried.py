@@ -17,8 +17,18 @@ from tlc.ir.core import Block, Op, Value, replace_operands
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, control, expressions, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
-from tlc.ir.lower.merge import Region, as_text, as_type, host_number, is_count, plain
-from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, whole
+from tlc.ir.lower.handed import (
+    as_text,
+    as_type,
+    blank,
+    elements_dtype,
+    host_number,
+    is_count,
+    plain,
+)
+from tlc.ir.lower.literals import literal
+from tlc.ir.lower.merge import Region
+from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 from tlc.ir.types import TensorType
 
 ONE = Dim.of(1)
@@ -28,11 +38,12 @@ COUNTER = "for "  # no name of a program holds a space
 
 @dataclass(slots=True)
 class Counter:
-    """The name of a `for`, and the numbers it runs through."""
+    """The name of a `for`, the numbers it runs through, and what the name is for each."""
 
     name: str
     low: Dim
     high: Dim
+    item: Callable[[Dim], Lowered]
 
 
 @dataclass(slots=True)
@@ -42,34 +53,14 @@ class Findings:
     `promoted` are numbers that are tensors behind a pass, or nothing yet, and so have to be ones
     before the loop (of a type; None for the opposite). `loose` are the axes of tensors whose size
     a pass changes. Sizes and numbers that begin equal are taken to stay equal within each of the
-    `groups`, which split where they do not.
+    `groups`, which split where they do not. `vectors` are arrays of numbers whose length changes,
+    and the dtypes of the tensors that they are instead.
     """
 
     promoted: dict[str, TensorType | None] = field(default_factory=dict)
     loose: set[tuple[str, int]] = field(default_factory=set)
     groups: dict[str, int] = field(default_factory=dict)
-
-
-def blank(cx: Context, like: Lowered) -> Lowered:
-    """What stands for something before there is one: of its type, and empty where its sizes are not
-    known there."""
-
-    def leaf(value: Lowered) -> Lowered:
-        match value:
-            case Value(tensor=type):
-                late = [any(s[0] == "$" for s in d.symbols()) for d in type.shape]
-                shape = [Dim.of(0) if at else d for d, at in zip(type.shape, late, strict=True)]
-                zero = cx.builder.constant(0.0, type.with_shape(()))
-                return cx.builder.broadcast(zero, shape)
-            case bool() | Flag():
-                return Flag(Dim.of(0))
-            case int() | Dim():
-                return 0
-            case str() | Text():
-                return ""
-        return value
-
-    return composite.mapped(like, leaf)
+    vectors: dict[str, str] = field(default_factory=dict)
 
 
 class Attempt:
@@ -97,6 +88,8 @@ class Attempt:
         """Whether that was it; else the findings have grown, and the loop begins otherwise."""
         cx, new = self.cx, self.cx.program.new_symbol
         given = {name: scope.names[name] for name, scope in self.names.items()}
+        for name, dtype in self.findings.vectors.items():
+            given[name] = literal(cx, given[name], dtype, self.span)
         before = composite.flat(given)
         arguments = self._enter(before)
         ticks: list[tuple[str, Dim, Dim, str]] = []
@@ -113,8 +106,8 @@ class Attempt:
             if counter is not None:
                 tick = self._symbol(COUNTER, counter.low)
                 go_on = Dim.of(tick).compare("<", counter.high)
-                inner.names[counter.name] = Dim.of(tick)
                 cx.ranges[tick] = (counter.low, counter.high)
+                inner.names[counter.name] = counter.item(Dim.of(tick))
             with cx.inner(inner):
                 try:
                     statements.body(cx, body.body)
@@ -129,17 +122,13 @@ class Attempt:
             after = composite.flat(behind)
             for path in [p for p in self.symbols if p in after]:
                 after[path] = self._counted(after[path])
-        for name in self.names:
-            if (
-                composite.leaves("", given[name]).keys()
-                != composite.leaves("", behind[name]).keys()
-            ):
-                self._changes(name, given[name], behind[name])
-        if self.passes != -1 and not region.block.ops:
-            return True
         self.breaks = whole(after[BREAK]) != 0 and after[BREAK] != Dim.of(self.symbols[BREAK])
         if self.breaks or whole(after[SKIP]) != 0:
             self.passes = -1  # the build cannot follow what run time may leave early
+        if self._lengthened(given, behind):
+            return False
+        if self.passes != -1 and not region.block.ops:
+            return True
         if self._found(before, after):
             return False
         steps = self._steps(after)
@@ -213,6 +202,21 @@ class Attempt:
         return expressions.on_host(self.cx, value, self.span) if is_count(value) else value
 
     # ---- what a pass leaves behind --------------------------------------------------------------
+
+    def _lengthened(self, given: Mapping[str, Lowered], behind: Mapping[str, Lowered]) -> bool:
+        """Whether arrays of numbers change their length: they have to begin as tensors."""
+        vectors = self.findings.vectors
+        known = len(vectors)
+        for name, old in given.items():
+            new = behind[name]
+            if composite.leaves("", old).keys() == composite.leaves("", new).keys():
+                continue
+            both = isinstance(old, list) and isinstance(new, list)
+            dtype = elements_dtype([*old, *new]) if both else None
+            if dtype is None or self.passes != -1:
+                self._changes(name, old, new)
+            vectors[name] = dtype
+        return len(vectors) > known
 
     def _found(self, before: Mapping[str, Lowered], after: Mapping[str, Lowered]) -> bool:
         """Whether names have to begin otherwise: numbers that are tensors behind a pass (those with

@@ -179,6 +179,18 @@ def cut(
     return cx.emit("slice", value, axis=axis, start=start, length=length, span=span)
 
 
+def row(cx: Context, value: Value, at: int | Dim, span: Span) -> Value:
+    """What stands at an index of the first axis, counted from the front."""
+    start = Dim.of(at)
+    if not value.tensor.rank:
+        cx.fail("E0303", "a tensor of rank 0 has no rows", span)
+    if start.is_static and int(start) < 0:
+        start = value.tensor.shape[0] + start
+    text = f"index {at} is out of range for axis 0 of {value.type}"
+    part = cut(cx, value, 0, start, Dim.of(1), span, text)
+    return cx.emit("reshape", part, shape=value.tensor.shape[1:], span=span)
+
+
 def within(cx: Context, start: Dim, length: Dim, size: Dim, span: Span, text: str) -> None:
     """Demand that a part lies inside an axis; `text` is the message for when it does not."""
     cx.builder.span = span

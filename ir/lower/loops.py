@@ -12,8 +12,9 @@ from functools import partial
 from tlc.frontend import ast
 from tlc.ir.dims import Dim
 from tlc.ir.lower import control, statements
-from tlc.ir.lower.carried import Attempt, Counter, Findings, blank
+from tlc.ir.lower.carried import Attempt, Counter, Findings
 from tlc.ir.lower.context import BREAK, RESULT, RETURNED, SKIP, Context, Scope
+from tlc.ir.lower.handed import blank
 from tlc.ir.lower.values import Lowered, whole
 
 

@@ -10,6 +10,7 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, expressions
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.handed import as_text, as_type
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
 from tlc.ir.types import TensorType
 
@@ -149,54 +150,6 @@ def _fits(type: TensorType, joined: TensorType) -> bool:
     return type.dtype == joined.dtype and type.rank == joined.rank
 
 
-def is_count(value: Lowered) -> bool:
-    """Whether this is a whole number or truth value on the device."""
-    return (
-        isinstance(value, Value)
-        and value.tensor.dtype in ("i32", "bool")
-        and not value.tensor.shape
-    )
-
-
 def _late(value: Lowered) -> Dim | None:
     number = whole(value)
     return number if isinstance(number, Dim) else None
-
-
-def as_text(cx: Context, value: str | Text, span: Span) -> Text:
-    """A string as one that the run knows."""
-    if isinstance(value, Text):
-        return value
-    symbol = cx.program.new_symbol()
-    cx.builder.span = span
-    cx.builder.append("text", source="literal", name=value, symbol=symbol)
-    return Text(Dim.of(symbol))
-
-
-def host_number(value: Lowered) -> tuple[Dim, Callable[[Dim], Lowered]] | None:
-    """What the host keeps as a number, a whole number, truth value or text of the run, as a
-    dimension; and what makes such a value of another dimension."""
-    flag, number = truth(value), whole(value)
-    if flag is not None:
-        return flag, Flag
-    if isinstance(value, Text):
-        return value.dim, Text
-    return None if number is None or isinstance(value, float) else (Dim.of(number), plain)
-
-
-def plain(dim: Dim) -> Lowered:
-    """A whole number as programs have it."""
-    return dim
-
-
-def as_type(value: Lowered, type: TensorType, span: Span) -> Callable[[Context], Value]:
-    """The value as a tensor of a type, made in the block that is current when it is called."""
-
-    def make(cx: Context) -> Value:
-        if isinstance(value, Value):
-            return value
-        cx.builder.span = span
-        number = cx.builder.constant(float(value), type.with_shape(()))
-        return cx.builder.broadcast(number, type.shape)
-
-    return make

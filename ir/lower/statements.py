@@ -11,7 +11,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, control, expressions, loops, returns, structs
+from tlc.ir.lower import assignment, control, expressions, indexing, loops, returns, structs
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
@@ -311,10 +311,14 @@ def iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
 def _for(cx: Context, node: ast.For) -> None:
     """A `for` over numbers is a loop of the program; over other things it is followed now."""
     items = _items(cx, node.iterable)
-    if isinstance(items, Range):
+    if isinstance(items, Range | Value):
+        item: Callable[[int | Dim], Lowered] = lambda at: at  # noqa: E731
+        if isinstance(items, Value):
+            item = partial(indexing.row, cx, items, span=node.iterable.span)
+            items = Range(0, items.tensor.shape[0])
         low, high = Dim.of(items.low), Dim.of(items.high)
         known = low.is_static and high.is_static
-        counter = loops.Counter(node.name, low, high)
+        counter = loops.Counter(node.name, low, high, item)
         if not known:
             loops.loop(cx, node, counter, None)
             return
@@ -323,7 +327,7 @@ def _for(cx: Context, node: ast.For) -> None:
             return
         if passes > MAX_UNROLLED:
             cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", node.iterable.span)
-        items = range(int(low), int(high))
+        items = [item(at) for at in range(int(low), int(high))]
     loops.followed(cx, node, items)
 
 
@@ -395,7 +399,7 @@ def _kept(
     return False
 
 
-def _items(cx: Context, node: ast.Expr) -> list[Lowered] | range | Range:
+def _items(cx: Context, node: ast.Expr) -> list[Lowered] | Range | Value:
     if isinstance(node, ast.Set):
         return [expressions.expression(cx, item) for item in node.items]
     value = expressions.expression(cx, node)
@@ -404,8 +408,8 @@ def _items(cx: Context, node: ast.Expr) -> list[Lowered] | range | Range:
             return value
         case list() | str():
             items = list(value)
-        case Value():
-            cx.unsupported("a loop over a tensor", node.span)
+        case Value() if value.tensor.rank:
+            return value
         case _:
             cx.fail("E0302", f"{describe(value)} cannot be walked by `for`", node.span)
     if len(items) > MAX_UNROLLED:

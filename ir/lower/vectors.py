@@ -6,7 +6,6 @@ An array is a value. In the place of a statement, `v.push(x)` and `v.set(i, x)` 
 from __future__ import annotations
 
 from tlc.frontend import ast
-from tlc.frontend.source import Span
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
@@ -61,7 +60,11 @@ def _need_list(cx: Context, arg: Argument) -> list[Lowered]:
 
 
 @special("append push", "v: any, x: any")
-def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> list[Lowered]:
+def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> Lowered:
+    """One element more; of a tensor of one axis too, which an array is in a loop of run time."""
+    if isinstance(v.value, Value) and v.value.tensor.rank == 1:
+        more = literal(cx, [x.value], v.value.tensor.dtype, x.span)
+        return cx.emit("concat", v.value, more, axis=0, span=node.span)
     return [*_need_list(cx, v), x.value]
 
 
@@ -81,24 +84,13 @@ def _index(cx: Context, at: Argument, length: int) -> int:
 def _get(cx: Context, node: ast.Call, v: Argument, i: Argument) -> Lowered:
     """`get(v, i)` is `v[i]`; of a tensor, a row."""
     if isinstance(v.value, Value):
-        return _row(cx, v.value, i, node.span)
+        at = whole(i.value)
+        if at is None:
+            text = f"an index is a whole number, and this is {describe(i.value)}"
+            cx.fail("E0303", text, i.span)
+        return indexing.row(cx, v.value, at, i.span)
     items = _need_list(cx, v)
     return items[_index(cx, i, len(items))]
-
-
-def _row(cx: Context, x: Value, i: Argument, span: Span) -> Value:
-    at = whole(i.value)
-    if at is None:
-        text = f"an index is a whole number, and this is {describe(i.value)}"
-        cx.fail("E0303", text, i.span)
-    start, rank = Dim.of(at), x.tensor.rank
-    if rank == 0:
-        cx.fail("E0303", "a tensor of rank 0 has no rows", span)
-    if start.is_static and int(start) < 0:
-        start = x.tensor.shape[0] + start
-    text = f"index {at} is out of range for axis 0 of {x.type}"
-    row = indexing.cut(cx, x, 0, start, Dim.of(1), i.span, text)
-    return cx.emit("reshape", row, shape=x.tensor.shape[1:], span=span)
 
 
 @special("set", "v: any, i: any, x: any")

@@ -29,7 +29,6 @@ def test_a_builtin_of_the_language_that_is_not_there_yet_says_so(name: str) -> N
 @pytest.mark.parametrize(
     ("program", "place", "what"),
     [
-        ("for row in ones([2]) { }", "ones([2])", "a loop over a tensor"),
         ("for i in range(5000) { let a = i }", "range(5000)", "a loop of more than 4096 passes"),
         # constructs
         ("fn f(t: Tokenizer) -> int { 1 }\nf(1)", "Tokenizer", "the type `Tokenizer`"),

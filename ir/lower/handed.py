@@ -1,0 +1,102 @@
+"""What regions hand on: tensors, numbers of the host, and values that stand for none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import composite
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Flag, Lowered, Text, is_number, truth, whole
+from tlc.ir.types import TensorType
+
+
+def is_count(value: Lowered) -> bool:
+    """Whether this is a whole number or truth value on the device."""
+    return (
+        isinstance(value, Value)
+        and value.tensor.dtype in ("i32", "bool")
+        and not value.tensor.shape
+    )
+
+
+def as_text(cx: Context, value: str | Text, span: Span) -> Text:
+    """A string as one that the run knows."""
+    if isinstance(value, Text):
+        return value
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("text", source="literal", name=value, symbol=symbol)
+    return Text(Dim.of(symbol))
+
+
+def host_number(value: Lowered) -> tuple[Dim, Callable[[Dim], Lowered]] | None:
+    """What the host keeps as a number, a whole number, truth value or text of the run, as a
+    dimension; and what makes such a value of another dimension."""
+    flag, number = truth(value), whole(value)
+    if flag is not None:
+        return flag, Flag
+    if isinstance(value, Text):
+        return value.dim, Text
+    return None if number is None or isinstance(value, float) else (Dim.of(number), plain)
+
+
+def plain(dim: Dim) -> Lowered:
+    """A whole number as programs have it."""
+    return dim
+
+
+def as_type(value: Lowered, type: TensorType, span: Span) -> Callable[[Context], Value]:
+    """The value as a tensor of a type, made in the block that is current when it is called."""
+
+    def make(cx: Context) -> Value:
+        if isinstance(value, Value):
+            return value
+        cx.builder.span = span
+        number = cx.builder.constant(float(value), type.with_shape(()))
+        return cx.builder.broadcast(number, type.shape)
+
+    return make
+
+
+def blank(cx: Context, like: Lowered) -> Lowered:
+    """What stands for something before there is one: of its type, and empty where its sizes are not
+    known there."""
+
+    def leaf(value: Lowered) -> Lowered:
+        match value:
+            case Value(tensor=type):
+                late = [any(s[0] == "$" for s in d.symbols()) for d in type.shape]
+                shape = [Dim.of(0) if at else d for d, at in zip(type.shape, late, strict=True)]
+                zero = cx.builder.constant(0.0, type.with_shape(()))
+                return cx.builder.broadcast(zero, shape)
+            case bool() | Flag():
+                return Flag(Dim.of(0))
+            case int() | Dim():
+                return 0
+            case str() | Text():
+                return ""
+        return value
+
+    return composite.mapped(like, leaf)
+
+
+def elements_dtype(items: Sequence[Lowered]) -> str | None:
+    """The dtype of a tensor that holds numbers of an array; None where one is no number."""
+    dtypes = set()
+    for item in items:
+        match item:
+            case Value(tensor=TensorType(dtype=dtype, shape=())):
+                dtypes.add(dtype)
+            case Dim():
+                dtypes.add("i32")
+            case _ if is_number(item):
+                dtypes.add("i32" if isinstance(item, int) else "f32")
+            case _:
+                return None
+    for dtype in ("f32", "f16", "i32"):
+        if dtype in dtypes:
+            return dtype
+    return None
