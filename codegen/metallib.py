@@ -26,6 +26,7 @@ _MACOS, _EXECUTABLE = 0x81, 0
 _SIZE_AT = 16  # where the header holds the size of the file
 _EXTRA_ID = 0x6C74  # of the padding before aligned members: "tl"
 _LOCAL_HEADER = 30
+_ZIP64_EXTRA = 20  # bytes that zipfile adds to it for 64-bit sizes
 _LEVEL = 9
 
 # What the reader (`runtime/zip_file.py`) takes: so many members, and above this size none that
@@ -66,7 +67,7 @@ def pack(members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 
 
     Members under `weights/` are stored on 16 KiB boundaries, all others deflated. Equal input
     gives equal bytes (with the same zlib): no dates, no paths, no platform. Raises ValueError
-    for more than 64 members, or when they do not fit the 2 GiB of an archive without ZIP64.
+    for more than 64 members.
     """
     file = io.BytesIO()
     _write(file, members, os_version)
@@ -98,13 +99,10 @@ def _write(file: IO[bytes], members: Mapping[str, Contents], os_version: tuple[i
     if len(members) > MOST_MEMBERS:
         raise ValueError(f"an artifact holds at most {MOST_MEMBERS} members")
     file.write(_empty_library(os_version))
-    try:
-        # Opened where the library ends, so that the archive's offsets count that in.
-        with zipfile.ZipFile(file, "w", allowZip64=False) as archive:
-            for name, data in members.items():
-                _add(archive, file, name, data)
-    except zipfile.LargeZipFile:
-        raise ValueError("an artifact holds at most 2 GiB") from None
+    # Opened where the library ends, so that the archive's offsets count that in.
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            _add(archive, file, name, data)
     size = file.seek(0, os.SEEK_END)
     file.seek(_SIZE_AT)
     file.write(struct.pack("<Q", size))
@@ -120,11 +118,12 @@ def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, data: Contents) -
         info.compress_type = zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
         archive.writestr(info, contents, compresslevel=_LEVEL)
         return
-    header = _LOCAL_HEADER + len(name.encode()) + 4
+    info.file_size = len(data) if isinstance(data, bytes | memoryview) else data.nbytes
+    wide = info.file_size > zipfile.ZIP64_LIMIT // 2  # zipfile would choose somewhere above this
+    header = _LOCAL_HEADER + len(name.encode()) + 4 + wide * _ZIP64_EXTRA
     padding = -(file.tell() + header) % ALIGNMENT
     info.extra = struct.pack("<HH", _EXTRA_ID, padding) + bytes(padding)
-    info.file_size = len(data) if isinstance(data, bytes | memoryview) else data.nbytes
-    with archive.open(info, "w") as member:
+    with archive.open(info, "w", force_zip64=wide) as member:
         for piece in _pieces(data):
             member.write(piece)
     info.extra = b""  # the directory at the end needs no padding

@@ -1,7 +1,8 @@
 """Turns the bytes of a ZIP archive into its members, trusting nothing that the archive says.
 
-Only what tlc writes is read: one disk, no ZIP64, no encryption, members stored or deflated, sizes
-in the headers, no comment. The layout is that of PKWARE's APPNOTE.TXT, 4.3.
+Only what tlc writes is read: one disk, no encryption, members stored or deflated, sizes in the
+headers (those of ZIP64 where 32 bits are too few), no comment. The layout is that of PKWARE's
+APPNOTE.TXT, 4.3.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ SMALL = 1 << 20  # bytes below which no ratio is suspicious
 MOST_RATIO = 200  # kernel text shrinks about tenfold; deflate itself can reach 1032
 
 _END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
+_EXTRA = struct.Struct("<2H")
+_ZIP64 = 1  # the extra field that holds 64-bit numbers
+_ELSEWHERE = 0xFFFFFFFF  # in a field of 32 bits: ZIP64 has the number
 STORED, DEFLATED = 0, 8
 _UTF8, _DEFLATE_LEVEL = 0x800, 0x006  # the flags that change nothing for a reader
 
@@ -54,14 +60,9 @@ def members(data: memoryview) -> dict[str, Member]:
     """
     if len(data) < _END.size or bytes(data[-_END.size :][:4]) != b"PK\5\6":
         raise NoZipError("there is no ZIP directory at its end")
-    end = len(data) - _END.size
-    _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, end)
-    if disk or first_disk or here != count or comment:
-        raise ZipError("its ZIP directory is split or has a comment")
+    count, start, end = _directory(data)
     if count > MOST_MEMBERS:
         raise ZipError(f"its ZIP directory has {count} members, more than {MOST_MEMBERS}")
-    if start + size != end:
-        raise ZipError("its ZIP directory is not where its end says")
     found: dict[str, Member] = {}
     at = start
     for _ in range(count):
@@ -80,6 +81,29 @@ def members(data: memoryview) -> dict[str, Member]:
     if inflated > MOST_INFLATED:
         raise ZipError(f"its members grow to {inflated} bytes, more than {MOST_INFLATED}")
     return found
+
+
+def _directory(data: memoryview) -> tuple[int, int, int]:
+    """The number of members, and where their directory starts and ends."""
+    end = len(data) - _END.size
+    _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, end)
+    if disk or first_disk or here != count or comment:
+        raise ZipError("its ZIP directory is split or has a comment")
+    locator = end - _LOCATOR.size
+    if locator >= _END64.size and bytes(data[locator:][:4]) == b"PK\6\7":
+        end = locator - _END64.size
+        magic, _, _, _, disk, first_disk, here, *wide = _END64.unpack_from(data, end)
+        if magic != b"PK\6\6" or disk or first_disk or here != wide[0]:
+            raise ZipError("its ZIP directory is split or damaged")
+        narrow = zip((count, size, start), wide, (0xFFFF, _ELSEWHERE, _ELSEWHERE), strict=True)
+        if _LOCATOR.unpack_from(data, locator)[1:] != (0, end, 1) or any(
+            short not in (long, elsewhere) for short, long, elsewhere in narrow
+        ):
+            raise ZipError("its ZIP directory has two ends that differ")
+        count, size, start = wide
+    if start + size != end:
+        raise ZipError("its ZIP directory is not where its end says")
+    return count, start, end
 
 
 def read(data: memoryview, member: Member) -> bytes | memoryview:
@@ -114,6 +138,8 @@ def _central(data: memoryview, at: int, end: int) -> tuple[Member, int]:
     after = name_at + name_size + extra_size + comment_size
     if magic != b"PK\1\2" or after > end or disk:
         raise ZipError("its ZIP directory is damaged")
+    extra = data[name_at + name_size :][:extra_size]
+    size, packed, start = _widened(extra, (size, packed, start))
     name = _name(bytes(data[name_at : name_at + name_size]), flags)
     if flags & ~(_UTF8 | _DEFLATE_LEVEL):
         raise ZipError(f"its member {name!r} is encrypted or streamed")
@@ -124,6 +150,22 @@ def _central(data: memoryview, at: int, end: int) -> tuple[Member, int]:
     if size > max(SMALL, MOST_RATIO * packed):
         raise ZipError(f"its member {name!r} claims to grow from {packed} to {size} bytes")
     return Member(name, method, checksum, packed, size, start), after
+
+
+def _widened(extra: memoryview, fields: tuple[int, ...]) -> tuple[int, ...]:
+    """Fields of a header, with what its extra field has of those that 32 bits cannot hold."""
+    at = 0
+    while at + _EXTRA.size <= len(extra):
+        kind, length = _EXTRA.unpack_from(extra, at)
+        at += _EXTRA.size
+        if kind == _ZIP64:
+            count = fields.count(_ELSEWHERE)
+            if length != 8 * count or at + length > len(extra):
+                raise ZipError("its ZIP directory is damaged (ZIP64)")
+            wide = iter(struct.unpack_from(f"<{count}Q", extra, at))
+            return tuple(next(wide) if field == _ELSEWHERE else field for field in fields)
+        at += length
+    return fields
 
 
 def _name(raw: bytes, flags: int) -> str:
@@ -148,6 +190,7 @@ def _check_local(data: memoryview, member: Member, limit: int) -> int:
     ) = _LOCAL.unpack_from(data, member.start)  # fmt: skip
     name_at = member.start + _LOCAL.size
     member.at = name_at + name_size + extra_size
+    size, packed = _widened(data[name_at + name_size : member.at], (size, packed))
     same = (
         magic == b"PK\3\4"
         and not flags & ~(_UTF8 | _DEFLATE_LEVEL)

@@ -105,6 +105,17 @@ def test_a_large_tensor_starts_on_a_page(folder: Path) -> None:
     }
 
 
+def test_an_artifact_of_zip64_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zipfile.ZIP64_LIMIT", 1000)  # as if more did not fit 32 bits
+    safetensors(folder / "m.safetensors")
+    build("m.safetensors", "--embed-weights")
+    assert b"PK\6\6" in Path("m.metallib").read_bytes()
+    wanted = X.astype(np.float32) @ W.astype(np.float16).T.astype(np.float32) + B
+    found = tlc.load("m.metallib", device="cpu").f(X)
+    # one rounding to float16 of values below 64, and of a bias below 4
+    np.testing.assert_allclose(found.astype(np.float32), wanted, rtol=2**-11, atol=2**-9)
+
+
 def test_embedding_is_deterministic(folder: Path) -> None:
     safetensors(folder / "m.safetensors")
     build("m.safetensors", "--embed-weights")

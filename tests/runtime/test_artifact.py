@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -144,12 +145,72 @@ def test_a_missing_folder_is_an_error_of_the_system(tmp_path):
         write_artifact(tmp_path / "no" / "model.metallib", parts())
 
 
-def test_more_than_an_archive_can_hold_is_refused(monkeypatch):
-    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
-    with pytest.raises(ValueError, match="at most 2 GiB"):
-        pack(parts())
+def test_more_members_than_are_read_are_refused():
     with pytest.raises(ValueError, match="at most 64 members"):
         pack({str(number): b"" for number in range(65)})
+
+
+# More than 32 bits can count
+
+
+@pytest.mark.parametrize("limit", [10, 1000, 20_000, 30_000, 60_000])
+def test_an_archive_of_zip64_is_read_as_any_other(tmp_path, monkeypatch, limit):
+    """`zipfile` is made to think that sizes and places above the limit do not fit."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
+    members = parts(**{"weights/x": b"x" * 700})
+    content = pack(members)
+    found = read_artifact(written(tmp_path, content))
+    assert found.names == tuple(members)
+    for name, data in members.items():
+        assert bytes(found.member(name)) == data
+        assert not name.startswith("weights/") or found._found(name).at % 16384 == 0
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+
+
+class Zeros:
+    """More zeros than memory holds: `piece` over and over."""
+
+    piece = bytes(1 << 26)
+    nbytes = 80 * len(piece)  # 5 GiB
+
+    def pieces(self):
+        yield from [self.piece] * 80
+
+
+class WithHoles(io.FileIO):
+    """A file in which those zeros are holes, which take no room on a disk."""
+
+    def write(self, data):
+        return super().write(data) if data is not Zeros.piece else self.seek(len(data), 1)
+
+
+def test_weights_of_5_gib_are_mapped_and_those_behind_them_are_read(tmp_path, monkeypatch):
+    def crc32(data, start=0):  # a sum over 5 GiB takes seconds
+        return zlib.crc32(data, start) if data is not Zeros.piece else start
+
+    path = tmp_path / "model.metallib"
+    members = parts(**{"weights/x": b"x" * 700})
+    manifest = json.loads(members.pop("tlc.json"))
+    manifest["members"]["weights/large"] = ""
+    members = {
+        "tlc.json": json.dumps(manifest).encode(), "weights/large": Zeros(), **members,
+    }  # fmt: skip
+    with monkeypatch.context() as patch, WithHoles(path, "w+") as file:
+        patch.setattr(zipfile, "crc32", crc32)
+        metallib._write(file, members, (14, 0))
+    assert path.stat().st_blocks * 512 < 1 << 20
+
+    found = read_artifact(path)
+    assert found.names == tuple(members)
+    large = found.mapped("weights/large")
+    assert len(large) == Zeros.nbytes
+    assert large[-1] == 0
+    assert bytes(found.member("weights/x")) == b"x" * 700
+    assert found._found("weights/x").start > 1 << 32
+    with zipfile.ZipFile(path) as archive:
+        assert [info.file_size for info in archive.infolist()[1:2]] == [Zeros.nbytes]
+        assert archive.read("weights/x") == b"x" * 700
 
 
 # Reading

@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from contextlib import suppress
 
 import pytest
 
@@ -178,6 +179,66 @@ def test_overlapping_members_are_refused():
     content = bytearray(archive([("a", inner), ("b", b"")]))
     struct.pack_into("<I", content, content.rindex(CENTRAL) + 42, content.index(inner))
     refused(bytes(content), "'b' overlaps another")
+
+
+# ZIP64
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """An archive of two members whose sizes, places and directory are given in 64 bits."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 0)
+    made = archive([("a", b"hello"), ("b", b"")])
+    assert (made.count(b"PK\6\6"), made.count(b"PK\6\7")) == (1, 1)
+    return made
+
+
+def test_numbers_of_64_bits_are_read(wide):
+    assert contents(wide) == {"a": b"hello", "b": b""}
+
+
+@pytest.mark.parametrize(
+    ("magic", "offset", "code", "value"),
+    [
+        (b"PK\6\7", 4, "I", 1),  # the disk of the end
+        (b"PK\6\7", 8, "Q", 0),  # its place
+        (b"PK\6\7", 8, "Q", 2**64 - 1),
+        (b"PK\6\7", 16, "I", 2),  # disks
+        (b"PK\6\6", 0, "I", 0),
+        (b"PK\6\6", 16, "I", 1),  # this disk
+        (b"PK\6\6", 20, "I", 1),  # the disk of the directory
+        (b"PK\6\6", 24, "Q", 2**64 - 1),  # members on this disk
+        (b"PK\6\6", 32, "Q", 2**64 - 1),  # members
+        (b"PK\6\6", 40, "Q", 2**64 - 1),  # bytes of the directory
+        (b"PK\6\6", 48, "Q", 2**64 - 1),  # its place
+        (END, 8, "2H", (1, 1)),
+        (END, 12, "I", 1),
+        (END, 16, "I", 1),
+    ],
+)
+def test_a_false_end_of_64_bits_is_refused(wide, magic, offset, code, value):
+    content = bytearray(wide)
+    values = value if isinstance(value, tuple) else (value,)
+    struct.pack_into("<" + code, content, content.index(magic) + offset, *values)
+    refused(bytes(content), "its ZIP directory")
+
+
+def test_false_sizes_of_64_bits_are_refused(wide):
+    for header in (LOCAL, CENTRAL):
+        at = wide.index(b"\1\0", wide.index(header) + (30 if header == LOCAL else 46))
+        for place in range(at + 4, at + 4 + struct.unpack_from("<H", wide, at + 2)[0]):
+            content = bytearray(wide)
+            content[place] ^= 0x40
+            with pytest.raises(ZipError):
+                contents(bytes(content))
+
+
+def test_no_changed_byte_does_more_than_to_be_refused(wide):
+    for place in range(len(wide)):
+        content = bytearray(wide)
+        content[place] ^= 0xFF
+        with suppress(ZipError):
+            assert contents(bytes(content)) == {"a": b"hello", "b": b""}
 
 
 # Deflate
