@@ -80,6 +80,11 @@ CODES: dict[str, tuple[str, str]] = {
         "The file cannot be written, or the model cannot be stored in that format. The old file,"
         " if there is one, is untouched.",
     ),
+    "E0607": (
+        "no usable tokenizer",
+        "The file holds no vocabulary, or one of a kind that tlc does not read, or the vocabulary"
+        " cannot write a text. The message says what is missing.",
+    ),
     "E0610": (
         "CoreML operation not supported",
         "The model uses an operation, or a form of one, that tlc does not compile; the message"

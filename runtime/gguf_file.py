@@ -318,7 +318,14 @@ def _value(data: memoryview, kind: int, at: int) -> tuple[object, int]:
     if kind in NUMBERS and kind != _BOOL:
         end = at + count * _SIZES[kind]
         return data[at:end].cast(NUMBERS[kind]), end
-    values = []
+    values: list[object] = []
+    if kind == _STRING:  # a vocabulary: the one long loop of reading metadata, so it is bare
+        length, append = _U64.unpack_from, values.append
+        for _ in range(count):
+            start = at + 8
+            at = start + length(data, at)[0]
+            append(str(data[start:at], "utf-8", "replace"))
+        return values, at
     for _ in range(count):
         value, at = _value(data, kind, at)
         values.append(value)

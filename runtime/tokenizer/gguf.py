@@ -1,0 +1,143 @@
+"""The vocabulary in the metadata of a GGUF file to a tokenizer.
+
+The keys are those of docs/gguf.md in the ggml repository; what is left out means what llama.cpp
+takes it to mean.
+"""
+
+from __future__ import annotations
+
+from tlc.runtime.errors import RunError
+from tlc.runtime.tokenizer.byte_pairs import BytePairs
+from tlc.runtime.tokenizer.sentencepiece import SentencePiece
+from tlc.runtime.tokenizer.tokenizer import Tokenizer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tlc.runtime.tokenizer.tokenizer import Model
+
+_KEY = "tokenizer.ggml."
+# types of tokens
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+
+_CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+_TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
+_LLAMA3 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_TAIL}"
+_QWEN2 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_TAIL}"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_CASED = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s"
+    r"|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# how texts are cut into words, by the name that `tokenizer.ggml.pre` gives it
+_PATTERNS: dict[str, tuple[str, ...]] = {
+    "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
+    "gpt-2": (_GPT2,),
+    "llama-bpe": (_LLAMA3,),
+    "qwen2": (_QWEN2,),
+    "starcoder": (r"\p{N}", _GPT2),
+    "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]"),
+    "gpt-4o": (_CASED % (f"{_CONTRACTIONS}?", f"{_CONTRACTIONS}?", "{1,3}"),),
+    "tekken": (_CASED % ("", "", ""),),
+}
+# other names of the same patterns
+_ALIASES = {
+    **dict.fromkeys(("llama3", "llama-v3", "falcon3", "smaug-bpe", "dbrx"), "llama-bpe"),
+    **dict.fromkeys(("phi-2", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"), "gpt-2"),
+    **dict.fromkeys(("mpt", "olmo", "roberta-bpe", "gigachat", "exaone4"), "gpt-2"),
+    **dict.fromkeys(("stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"), "qwen2"),
+    **dict.fromkeys(("refact", "command-r", "smollm", "codeshell", "exaone"), "starcoder"),
+    **dict.fromkeys(("minerva-7b",), "starcoder"),
+    "llama4": "gpt-4o",
+}
+
+
+class _Vocabulary:
+    """The metadata of one file, read with errors that name it."""
+
+    def __init__(self, path: str, metadata: Mapping[str, object]) -> None:
+        self.path, self._metadata = path, metadata
+        self.tokens: list[str] = self.strings("tokens")
+        types = self._metadata.get(f"{_KEY}token_type")
+        self.types: Sequence[int] = types if types is not None else [NORMAL] * len(self.tokens)  # type: ignore[assignment]
+        if len(self.types) != len(self.tokens):
+            raise self.wrong(f"{len(self.types)} types for {len(self.tokens)} tokens")
+
+    def wrong(self, what: str, hint: str = "") -> RunError:
+        return RunError("E0607", f"{self.path}: its vocabulary is not usable: {what}", hint)
+
+    def strings(self, key: str) -> list[str]:
+        found = self._metadata.get(_KEY + key)
+        if not isinstance(found, list) or not all(isinstance(text, str) for text in found[:1]):
+            raise self.wrong(f"there is no list `{_KEY}{key}`")
+        return found
+
+    def text(self, key: str, default: str) -> str:
+        found = self._metadata.get(_KEY + key, default)
+        if not isinstance(found, str):
+            raise self.wrong(f"`{_KEY}{key}` is no text")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(self._metadata.get(f"{_KEY}{key}", default))
+
+    def token(self, key: str) -> int:
+        """The token that a key names; -1 where it is left out."""
+        found = self._metadata.get(f"{_KEY}{key}_token_id", -1)
+        if not isinstance(found, int) or not -1 <= found < len(self.tokens):
+            raise self.wrong(f"`{_KEY}{key}_token_id` is {found}, of {len(self.tokens)} tokens")
+        return found
+
+    def scores(self) -> Sequence[float]:
+        found = self._metadata.get(f"{_KEY}scores")
+        if found is None or len(found) != len(self.tokens):  # type: ignore[arg-type]
+            raise self.wrong("it has no score for each token")
+        return list(found)  # type: ignore[call-overload,no-any-return]
+
+    def of_type(self, *types: int) -> dict[str, int]:
+        """The tokens of some types by their text; of equal ones the first."""
+        numbers = range(len(self.tokens) - 1, -1, -1)
+        return {self.tokens[at]: at for at in numbers if self.types[at] in types}
+
+
+def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
+    """The tokenizer of a GGUF file's metadata. Raises RunError E0607 for what is not supported."""
+    if f"{_KEY}tokens" not in metadata:
+        hint = "models are trained with a tokenizer; give the file that holds it"
+        raise RunError("E0607", f"{path} holds no vocabulary", hint)
+    found = _Vocabulary(path, metadata)
+    kind = found.text("model", "")
+    verbatim = found.of_type(CONTROL, USER_DEFINED)
+    model: Model
+    if kind == "llama":
+        prefix = found.flag("add_space_prefix", True)
+        unknown = found.token("unknown")
+        model = SentencePiece(found.tokens, found.scores(), verbatim, prefix, unknown)
+        add_bos = True
+    elif kind == "gpt2":
+        prefix, pre = False, found.text("pre", "default")
+        pre = _ALIASES.get(pre, pre)
+        if pre not in _PATTERNS:
+            known = ", ".join(sorted({*_PATTERNS, *_ALIASES}))
+            raise found.wrong(f"the pre-tokenizer `{pre}` is not known", f"known are {known}")
+        merges = {_pair(text): at for at, text in enumerate(found.strings("merges"))}
+        unknown = found.token("unknown")
+        add_bos = whole = pre == "llama-bpe"
+        model = BytePairs(found.tokens, merges, _PATTERNS[pre], verbatim, whole, unknown)
+    else:
+        text = f"tokenizers of the kind `{kind}` are not supported"
+        raise found.wrong(text, "supported are llama (SentencePiece) and gpt2 (byte pairs)")
+    bos, eos = found.token("bos"), found.token("eos")
+    before = [bos] if found.flag("add_bos_token", add_bos) and bos >= 0 else []
+    behind = [eos] if found.flag("add_eos_token", False) and eos >= 0 else []
+    hidden = found.of_type(CONTROL)
+    return Tokenizer(
+        model, len(found.tokens), verbatim, hidden.values(), (bos, eos), (before, behind), prefix
+    )
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    left, _, right = merge.partition(" ")
+    return left, right

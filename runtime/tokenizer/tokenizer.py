@@ -1,0 +1,124 @@
+"""A tokenizer: special tokens are cut out of a text, a model of the vocabulary does the rest."""
+
+from __future__ import annotations
+
+from tlc.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Protocol
+
+    class Model(Protocol):
+        """How ordinary text becomes tokens."""
+
+        def encode(self, text: str, first: bool) -> list[int]:
+            """The tokens of a text; `first` when nothing or a special token stands before it."""
+            ...
+
+        def piece(self, token: int) -> bytes:
+            """The bytes of a token."""
+            ...
+
+
+class Tokenizer:
+    """Texts to token ids and back.
+
+    `bos` and `eos` are the tokens that begin and end a text, -1 where there is none; `before` and
+    `behind` are what `encode` puts around a text when it adds them.
+    """
+
+    __slots__ = (
+        "_firsts", "_hidden", "_model", "_space", "_special", "before", "behind", "bos", "eos",
+        "vocab_size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: Model,
+        vocab_size: int,
+        special: Mapping[str, int],
+        hidden: Iterable[int],
+        ends: tuple[int, int] = (-1, -1),
+        around: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        space: bool = False,
+    ) -> None:
+        """`special` are found in texts before all others; `hidden` are no part of a text; with
+        `space` the model puts a space before a text, which decoding takes away again."""
+        import re
+
+        self._model, self.vocab_size = model, vocab_size
+        self._hidden, self._space = frozenset(hidden), space
+        self.bos, self.eos = ends
+        self.before, self.behind = around
+        self._special: dict[str, list[tuple[str, int]]] = {}
+        for text in sorted(filter(None, special), key=len, reverse=True):
+            self._special.setdefault(text[0], []).append((text, special[text]))
+        firsts = "".join(map(re.escape, self._special))
+        self._firsts = re.compile(f"[{firsts}]" if firsts else "(?!)")
+
+    def encode(self, text: str, around: bool = True) -> list[int]:
+        """The tokens of a text, with those `before` and `behind` it unless `around` is false.
+
+        Raises RunError E0607 for a character that the vocabulary cannot write.
+        """
+        ids = list(self.before) if around else []
+        first = True
+        for part in self._parts(text):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self._model.encode(part, first)
+            first = isinstance(part, int)
+        return [*ids, *self.behind] if around else ids
+
+    def _parts(self, text: str) -> Iterator[str | int]:
+        """The text cut at its special tokens: leftmost first, the longest at each place."""
+        at = 0
+        for found in self._firsts.finditer(text):
+            start = found.start()
+            if start < at:
+                continue
+            for special, token in self._special[found[0]]:
+                if text.startswith(special, start):
+                    if start > at:
+                        yield text[at:start]
+                    yield token
+                    at = start + len(special)
+                    break
+        if at < len(text):
+            yield text[at:]
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token writes; none for one that only begins or ends texts.
+
+        Raises RunError E0505 for a token that there is not.
+        """
+        if not 0 <= token < self.vocab_size:
+            text = f"there is no token {token}: the vocabulary has {self.vocab_size}"
+            raise RunError("E0505", text)
+        return b"" if token in self._hidden else self._model.piece(token)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of tokens; bytes that are no UTF-8 become U+FFFD. Raises RunError E0505."""
+        text = b"".join(map(self.piece, ids)).decode("utf-8", "replace")
+        return text[1:] if self._space and text[:1] == " " else text
+
+
+class Stream:
+    """The text of tokens that come one by one."""
+
+    __slots__ = ("_decoder", "_tokenizer")
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        import codecs
+
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        """The characters that this token completes; often none, when a character takes several.
+
+        Raises RunError E0505 for a token that there is not.
+        """
+        return self._decoder.decode(self._tokenizer.piece(token))
