@@ -30,6 +30,14 @@ class _Options(ctypes.Structure):  # native/report.h
     )
 
 
+class _Binding(ctypes.Structure):  # native/runtime.cpp
+    _fields_ = (
+        ("slot", ctypes.c_uint32),
+        ("writable", ctypes.c_uint32),
+        ("offset", ctypes.c_uint64),
+    )
+
+
 class _Dispatch(ctypes.Structure):  # native/runtime.cpp
     _fields_ = (
         ("entry", ctypes.c_uint64),
@@ -37,7 +45,7 @@ class _Dispatch(ctypes.Structure):  # native/runtime.cpp
         ("threads", ctypes.c_uint32 * 3),
         ("grid", ctypes.c_uint32 * 3),
         ("bound", ctypes.c_uint32),
-        ("buffers", ctypes.c_uint32 * 2 * _MOST_BUFFERS),
+        ("buffers", _Binding * _MOST_BUFFERS),
         ("threadgroup_bytes", ctypes.c_uint64 * _MOST_BUFFERS),
     )
 
@@ -153,13 +161,15 @@ def launch(
     *,
     grid: Sequence[int] | None = None,
     threadgroup_bytes: Mapping[int, int] | None = None,
+    offsets: Mapping[int, int] | None = None,
     schedule: Schedule | None = None,
     texts: dict[str, str] | None = None,
 ) -> list[Finding]:
     """Run a kernel; what it did wrong.
 
     `groups` threadgroups of `threads` threads, or as many as `grid` threads need; each has up to
-    three numbers. Buffers without a place in the kernel are ignored.
+    three numbers. Buffers without a place in the kernel are ignored; `offsets` are the bytes into
+    them at which they are bound.
     """
     schedule = schedule or Schedule()
     function = kernels.function(name)
@@ -178,7 +188,8 @@ def launch(
         if parameter.kind == "buffer" and parameter.index in buffers:
             bound = buffers[parameter.index]
             dispatch.bound |= 1 << parameter.index
-            dispatch.buffers[parameter.index][:] = (bound.slot, int(parameter.written))
+            offset = offsets.get(parameter.index, 0) if offsets else 0
+            dispatch.buffers[parameter.index] = _Binding(bound.slot, int(parameter.written), offset)
     for index, nbytes in (threadgroup_bytes or {}).items():
         dispatch.threadgroup_bytes[index] = nbytes
     runtime = _runtime()

@@ -38,6 +38,7 @@ constexpr u64 page = 65536;  // the largest that Linux uses on these processors
 #define TLC_EXPORT extern "C" __attribute__((visibility("default")))
 struct Binding {
   u32 slot, writable;
+  u64 offset;  // of the kernel's pointer into the buffer
 };
 struct Dispatch {
   void (*entry)();
@@ -69,7 +70,7 @@ TLC_EXPORT u32 tlc_dispatch(const Dispatch* d) {
   for (u32 i = 0; i < most_buffers; i++) {
     if (!(d->bound >> i & 1)) continue;
     Slot& slot = slots[d->buffers[i].slot];
-    launch.buffers[i] = slot.base;
+    launch.buffers[i] = slot.base + d->buffers[i].offset;
     slot.bound = (int)i;
     slot.writable |= d->buffers[i].writable;
   }
