@@ -14,7 +14,7 @@ setup: $(VENV)/ready ## make .venv with everything a developer needs
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]' \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,images]' \
 		'hypothesis>=6.100' 'mypy>=1.13' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.8' 'setuptools>=80'
 	@touch $@
 

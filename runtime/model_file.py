@@ -1,9 +1,9 @@
 """Turns a model file, whatever its format, into named tensors whose bytes are views of the file.
 
 Opening reads the table of tensors and nothing else. A format is told from the file's first bytes;
-each has its own reader (`safetensors_file.py`, `gguf_file.py`, `coreml/`), and `shards.py` joins
-models that lie in several files. The files are mapped, so they must not be cut short while they are
-open.
+each has its own reader (`safetensors_file.py`, `gguf_file.py`, `coreml/`, and `image_file.py` for
+pictures), and `shards.py` joins models that lie in several files. The files are mapped, so they
+must not be cut short while they are open.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ _OTHER_FILES = {
     b"ggml": ("a GGML file, the format before GGUF", "convert it to GGUF"),
     b"ggjt": ("a GGML file, the format before GGUF", "convert it to GGUF"),
 }
+
+# first bytes of a picture -> Pillow's name of its format
+PICTURES = {
+    b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WEBP", b"BM": "BMP",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF",
+}  # fmt: skip
 
 
 def element_count(shape: Iterable[int]) -> int:
@@ -120,7 +126,7 @@ class Part:
 
 
 class ModelFile:
-    """An open model; `format` is "SafeTensors", "GGUF" or "CoreML".
+    """An open model; `format` is "SafeTensors", "GGUF" or "CoreML", and "Image" for a picture.
 
     `parts` are the files it was read from, more than one when it is sharded.
     """
@@ -236,6 +242,10 @@ def open_model(path: str) -> ModelFile:
         from tlc.runtime import safetensors_file
 
         return safetensors_file.read(path, mapping)
+    if start.startswith(tuple(PICTURES)):
+        from tlc.runtime import image_file
+
+        return image_file.read(path, mapping)
     for magic, (what, hint) in _OTHER_FILES.items():
         if start.startswith(magic):
             raise RunError("E0601", f"{path}: this is {what}, not a model file", hint)

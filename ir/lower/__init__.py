@@ -12,6 +12,7 @@ from tlc.ir.lower import (
     caches,
     einsum,
     files,
+    images,
     making,
     neural,
     older,

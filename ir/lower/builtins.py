@@ -1,7 +1,7 @@
 """Builtins that are more than one operation of the registry: their table, and how they are called.
 
 Each takes the context, the call and an already evaluated receiver, if it was called as a method.
-`making.py`, `shaping.py`, `files.py` and `output.py` fill the table.
+`making.py`, `shaping.py`, `files.py`, `images.py`, `output.py` and others fill the table.
 """
 
 from __future__ import annotations

@@ -86,7 +86,6 @@ def call(cx: Context, node: ast.Call) -> Lowered:
 # fmt: off
 # builtins of the language that have no operation behind them yet
 _LATER = frozenset((
-    "load_image", "preprocess",
     "load_tokenizer", "tokenize", "detokenize",
     "detokenize_incremental", "temperature_sample", "sample", "top_k", "top_p", "min_p",
     "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",

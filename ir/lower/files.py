@@ -13,14 +13,16 @@ from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Model, describe
 
 
-def _need_text(cx: Context, arg: Argument, what: str) -> str:
+def need_text(cx: Context, arg: Argument, what: str) -> str:
+    """A string known at build, such as a path."""
     if not isinstance(arg.value, str):
         text = f"{what} is a string known at build, and this is {describe(arg.value)}"
         cx.fail("E0304", text, arg.span)
     return arg.value
 
 
-def _need_model(cx: Context, arg: Argument) -> Model:
+def need_model(cx: Context, arg: Argument) -> Model:
+    """A loaded model."""
     if not isinstance(arg.value, Model):
         cx.fail("E0302", f"a model is needed, and this is {describe(arg.value)}", arg.span)
     return arg.value
@@ -28,7 +30,11 @@ def _need_model(cx: Context, arg: Argument) -> Model:
 
 def _load(dtype: str) -> Callable[..., Model]:
     def load(cx: Context, node: ast.Call, path: Argument) -> Model:
-        return cx.model(_need_text(cx, path, "the path of a model"), dtype, path.span)
+        found = cx.model(need_text(cx, path, "the path of a model"), dtype, path.span)
+        if found.header.format == "Image":
+            text = f"{found.path} is a picture, and no model"
+            cx.fail("E0601", text, path.span, hint="`load_image` reads it")
+        return found
 
     return load
 
@@ -39,15 +45,15 @@ for _name, _dtype in (("load_model", "f16"), ("load_model_f16", "f16"), ("load_m
 
 @special("get_tensor", "model: any, name: any")
 def _get_tensor(cx: Context, node: ast.Call, model: Argument, name: Argument) -> Value:
-    wanted = _need_text(cx, name, "a tensor's name")
-    return models.tensor(cx, _need_model(cx, model), wanted, name.span)
+    wanted = need_text(cx, name, "a tensor's name")
+    return models.tensor(cx, need_model(cx, model), wanted, name.span)
 
 
 @special("save_model", "model: any, path: any, dequantize: bool = false")
 def _save_model(
     cx: Context, node: ast.Call, model: Argument, path: Argument, dequantize: Argument | None
 ) -> None:
-    source, target = _need_model(cx, model), _need_text(cx, path, "the path to save to")
+    source, target = need_model(cx, model), need_text(cx, path, "the path to save to")
     expand = dequantize is not None and dequantize.value
     if dequantize is not None and not isinstance(expand, bool):
         text = f"`dequantize` is true or false, and this is {describe(expand)}"
@@ -65,6 +71,6 @@ def _save_model(
 
 @special("save", "x: any, path: any")
 def _save(cx: Context, node: ast.Call, x: Argument, path: Argument) -> None:
-    target = _need_text(cx, path, "the path to save to")
+    target = need_text(cx, path, "the path to save to")
     name = x.span.text if x.span.text.isidentifier() else "tensor"
     cx.effect("save", need_tensor(cx, x), path=target, name=name, span=node.span)

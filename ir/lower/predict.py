@@ -71,6 +71,11 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
     if network is None:
         found = lower_program(maker, header.program, bound, tensor)
         return [maker.tensor(value) for value in found.values()]
+    if network.exact and not network.exact_images:  # images have a sequence axis too
+        for feature in features:
+            if feature.image is not None and feature.name in bound:
+                image = bound[feature.name]
+                bound[feature.name] = maker.b.reshape(image, (1, *image.tensor.shape))
     wide = {name: widened(maker, value, network.exact) for name, value in bound.items()}
     shapes = {f.name: f.shape for f in header.description.outputs if f.shape is not None}
     results = lower_network(maker, network, wide, list(shapes), tensor)

@@ -79,7 +79,8 @@ def _feature(wire: Wire, span: slice) -> Feature:
         if not (0 <= width <= 1 << 16 and 0 <= height <= 1 << 16):
             raise ValueError(f"an image of {width} by {height} pixels")
         image = Image(width, height, _COLORS.get(held.integer("color"), "RGB"))
-        return Feature(name, note, optional, "image", image=image)
+        shape = (1, 1 if image.color == "GRAY" else 3, height or None, width or None)
+        return Feature(name, note, optional, "f32", shape, image=image)
     kind = next((k for k in _TYPE.values() if k in type and k != "optional"), "nothing")
     return Feature(name, note, optional, kind)
 

@@ -49,14 +49,21 @@ def network(
     exact: bool = False,
     field: int = 500,
     extra: bytes = b"",
+    images: Mapping[str, tuple[int, int, int]] | None = None,
 ) -> Path:
-    """A model of layers; shapes are those of the description, and may be left out of outputs."""
+    """A model of layers; shapes are those of the description, and may be left out of outputs.
+
+    `images` are more inputs: their width, height and color (10 gray, 20 RGB, 30 BGR).
+    """
 
     def feature(at: int, name: str, shape: Sequence[int]) -> bytes:
         array = part(5, integers(1, shape), number(2, ARRAYS["f32"]))
         return part(at, text(1, name), part(3, array))
 
     shown = [feature(1, n, s) for n, s in inputs.items()]
+    for name, (width, height, color) in (images or {}).items():
+        held = part(4, number(1, width), number(2, height), number(3, color))
+        shown.append(part(1, text(1, name) + part(3, held)))
     shown += [feature(10, n, s) for n, s in outputs.items()]
     held = b"".join([*layers, number(5, int(exact)), number(6, int(exact)), extra])
     path.write_bytes(number(1, 4) + part(2, *shown) + part(field, held))
