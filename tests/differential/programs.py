@@ -96,7 +96,7 @@ def statement(scope: Scope, depth: int) -> None:
     """One more statement, or a loop or branch of some."""
     draw = scope.draw
     kinds = ["same"] * 4 + ["reduce", "view", "product", "attention", "concat", "gather", "call"]
-    kinds += ["loop", "branch"] if depth < 2 else []
+    kinds += ["loop", "branch", "growth"] if depth < 2 else []
     name = scope.pick()
     assert name is not None
     shape = scope.shapes[name]
@@ -133,6 +133,8 @@ def statement(scope: Scope, depth: int) -> None:
             scope.let(f"helper({name}, w, v)", ("N", 6))
         case "loop":
             _loop(scope, depth)
+        case "growth":
+            _growth(scope, depth)
         case "branch":
             test = draw(st.sampled_from(("shape(x)[0] > 3", "shape(t)[0] == 2", "shape(x)[0] < 1")))
             _branch(scope, depth, test)
@@ -182,6 +184,31 @@ def _loop(scope: Scope, depth: int) -> None:
         _branch(scope, depth + 1, f"i{depth} % 2 == 0")
         scope.indent = outer
     scope.lines.append(f"{scope.indent}}}")
+
+
+def _growth(scope: Scope, depth: int) -> None:
+    """A tensor that gets more rows from pass to pass, and what is computed from all of them."""
+    draw = scope.draw
+    start, more = (scope.pick(("N", 6), ("M", 6), (6, 6)) for _ in range(2))
+    name, inner = f"g{scope.count}", f"{scope.indent}    "
+    ends = draw(st.sampled_from(("range(3)", "range(shape(x)[0])", "range(20)")))
+    ways = (
+        f"if i{depth} % 2 == 0 {{ {name} = {name} * 0.5 }}",
+        f"if shape({name})[0] > 9 {{ break }}",
+        f"if i{depth} == 1 {{ {name} = concat({name}, {name}, 0) }}",
+        f"if i{depth} == 1 {{ continue }}",
+    )
+    lines = [f"{scope.indent}let {name} = {start}", f"{scope.indent}for i{depth} in {ends} {{"]
+    before, behind = (draw(st.sampled_from(("", *ways))) for _ in range(2))
+    row = draw(st.sampled_from((f"{more}", f"tanh({more} + {name}[0:0, :].shape[0])")))
+    lines += [inner + before] if before else []
+    lines += [f"{inner}{name} = concat({name}, {row}, 0)"]
+    lines += [inner + behind] if behind else []
+    scope.lines += [*lines, f"{scope.indent}}}"]
+    if draw(st.booleans()):
+        scope.let(f"tanh(sum({name} * 0.1, 0))", (6,))
+    else:
+        scope.let(f"softmax(x @ {name}.T) @ {name}", ("N", 6))
 
 
 def _branch(scope: Scope, depth: int, test: str) -> None:
