@@ -109,6 +109,8 @@ def written_in_place(region: Block, at: int) -> bool:
 
 def _in_step(op: Op, operand: Value) -> bool:
     """Whether a kernel reads an operand only element by element, as it writes its result."""
+    if len(op.results) > 1:  # what writes one result may read it for another
+        return operand not in op.operands
     (region,) = op.regions
     inside = [a for a, v in zip(region.args, op.operands, strict=True) if v is operand]
     readers = [inner for inner in region.ops if set(inside) & set(inner.operands)]

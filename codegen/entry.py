@@ -113,11 +113,12 @@ class EntryPlan:
             case "reshape":
                 self.names[op.result] = self.names[op.operands[0]]
             case "fused":
-                target = self.targets.pop(op.result, None) or self.arena.take(op.result)
-                self.names[op.result] = target
-                self.room(target, op.result.tensor)
+                for value in op.results:
+                    target = self.targets.pop(value, None) or self.arena.take(value)
+                    self.names[value] = target
+                    self.room(target, value.tensor)
                 old = appends_to(op)
-                in_place = old is not None and self.names[old] == target
+                in_place = old is not None and self.names[old] == self.names[op.result]
                 self.steps.append(self.launch(_appending(op) if in_place else op))
             case "once":
                 self.kept_work(op)
@@ -160,9 +161,9 @@ class EntryPlan:
             self.arena.hold(target, type.nbytes)
 
     def launch(self, op: Op) -> list[Any]:
-        """A launch of a fused operation, whose operands and result have their memory."""
+        """A launch of a fused operation, whose operands and results have their memory."""
         source = f"{place(op)} {describe(op)}"
-        return self._launch(op, [self.names[v] for v in (*op.operands, op.result)], source)
+        return self._launch(op, [self.names[v] for v in (*op.operands, *op.results)], source)
 
     def _launch(self, op: Op, buffers: list[Memory], source: str) -> list[Any]:
         variants: dict[str, list[Any]] = {}

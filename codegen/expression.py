@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlc.codegen.iteration import ONE, ZERO, Dims, Sizes, row_major
@@ -30,20 +30,15 @@ class Access:
 
 
 class Region:
-    """What a fused operation computes: its operands, its operations in order, its one result."""
+    """What a fused operation computes for one of its results: operands, operations in order."""
 
-    def __init__(self, op: Op) -> None:
+    def __init__(self, op: Op, part: int = 0) -> None:
         (block,) = op.regions
-        if len(block.yielded) != 1:
-            raise InternalError(
-                f"a kernel has one result, and this region has {len(block.yielded)}"
-            )
         self.args = {value: number for number, value in enumerate(block.args)}
         self.encodings: tuple[str, ...] = op.attrs["encodings"]
-        self.ops = block.ops[:-1]
-        self.result = block.yielded[0]
-        (stored,) = op.results
-        self.out = stored.tensor
+        self.result = block.yielded[part]
+        self.ops = _behind(self.result, block.ops[:-1])
+        self.out = op.results[part].tensor
         self.position = {o.result: number for number, o in enumerate(self.ops)}
         self.read_as: dict[Value, Access] = {}  # values that a family reads and does not compute
 
@@ -101,6 +96,16 @@ class Region:
         """The accesses among `needed`, each once."""
         found = (self.access(value) for value in self.needed(targets, known))
         return [access for access in found if access is not None]
+
+
+def _behind(result: Value, ops: Sequence[Op]) -> list[Op]:
+    """The operations that a result takes, in order."""
+    wanted, found = {result}, []
+    for op in reversed(ops):
+        if op.result in wanted:
+            wanted.update(op.operands)
+            found.append(op)
+    return found[::-1]
 
 
 def kind(value: Value) -> str:

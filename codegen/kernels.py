@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from tlc.codegen.assembly import Draft, Kernel, Variant
+from tlc.codegen.assembly import Draft, Kernel, Variant, joined
 from tlc.codegen.expression import Region
 from tlc.codegen.families import (
     attention,
@@ -19,6 +19,7 @@ from tlc.codegen.families import (
     scatter,
     sort,
 )
+from tlc.codegen.iteration import Sizes
 from tlc.codegen.profiles import Profile
 from tlc.codegen.prune import used
 from tlc.codegen.render import render
@@ -52,7 +53,17 @@ def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]
     family = op.attrs["family"]
     if family not in FAMILIES:
         raise InternalError(f"there is no kernel family {family}")
-    return FAMILIES[family](Draft(Region(op), profile, name, comment))
+    sizes: dict[str, Sizes] = {}
+    drafts = [
+        Draft(Region(op, part), profile, name, comment, sizes) for part in range(len(op.results))
+    ]
+    made = [FAMILIES[family](draft) for draft in drafts]
+    if len(made) == 1:
+        return made[0]
+    return [
+        Variant(joined(drafts, [v.kernel for v in each]), each[0].guard)
+        for each in zip(*made, strict=True)
+    ]
 
 
 def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -> str:

@@ -156,7 +156,7 @@ def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
     tree = _parse(Source(path, read(path)), flow)
     lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed)
     flow.warnings += lowered.warnings
-    optimise(lowered.module, flow.warnings.append, passes=_passes(store)[:-1])
+    optimise(lowered.module, flow.warnings.append, passes=_passes(store)[:-2])
     return Built(tuple(flow.warnings), module=lowered.module)
 
 

@@ -7,12 +7,9 @@ and Gimelshein 2018, Dao et al. 2022).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tlc.codegen.assembly import Draft, Variant
 from tlc.codegen.families import attention_apple, attention_cpu
 from tlc.codegen.families.attention_region import attention_of
-from tlc.codegen.iteration import Sizes
 
 FEW_ROWS = 16  # heads that share keys and are taken together when there is one query
 
@@ -29,6 +26,6 @@ def variants(draft: Draft) -> list[Variant]:
         shared *= int(size) if size.is_static else 1
     chosen = [Variant(make(draft, attention, None), None)]
     if shared <= FEW_ROWS:
-        few = replace(draft, name=f"{draft.name}_few", sizes=Sizes())
+        few = draft.variant("few")
         chosen.insert(0, Variant(make(few, attention, shared), (rows, shared)))
     return chosen

@@ -7,12 +7,9 @@ product to each sum before it is stored.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tlc.codegen.assembly import Draft, Variant
 from tlc.codegen.families import matvec, tiles
 from tlc.codegen.families.product import product_of
-from tlc.codegen.iteration import Sizes
 
 
 def variants(draft: Draft) -> list[Variant]:
@@ -22,7 +19,7 @@ def variants(draft: Draft) -> list[Variant]:
     if rows.is_static:
         make = matvec.kernel if 1 <= int(rows) <= few else tiles.kernel
         return [Variant(make(draft, product), None)]
-    other = replace(draft, name=f"{draft.name}_matvec", sizes=Sizes())
+    other = draft.variant("matvec")
     return [
         Variant(matvec.kernel(other, product), (rows, few)),
         Variant(tiles.kernel(draft, product), None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlc.codegen.assembly import Draft, Kernel, groups_for
+from tlc.codegen.assembly import Array, Draft, Kernel, groups_for
 from tlc.codegen.families.product import (
     Operand,
     Product,
@@ -194,7 +194,7 @@ def _apple_columns(draft: Draft, product: Product) -> Kernel:
     return draft.kernel(
         "columns",
         groups=groups_for(product.batch * blocks, 1),
-        threadgroup_bytes=4 * 32 * 32,
+        memory=[Array("float", "partial", 32 * 32)],
         product=product,
         rows=_rows(draft, product),
         count=product.batch * blocks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tlc.codegen.assembly import Draft, Kernel, groups_for
+from tlc.codegen.assembly import Array, Draft, Kernel, groups_for
 from tlc.codegen.families.product import (
     Operand,
     Product,
@@ -160,13 +160,13 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
     place = positions(sizes, "tile", cuts, product.batched)
-    staged = left.lines * left.stride + right.lines * right.stride
-    element = 2 if product.element == "half" else 4
+    staged = [Array(product.element, s.name, s.lines * s.stride) for s in (left, right)]
+    finished = Array("float", "finished", 4 * 8 * (tile.columns // 2))  # 8 rows of each part
     return draft.kernel(
         "tiles",
         groups=groups_for(tiles, 1),
         threads=128,
-        threadgroup_bytes=element * staged + 4 * 4 * 8 * tile.columns // 2,
+        memory=[*staged, finished],
         features=frozenset({"simdgroup_matrix"}),
         product=product,
         tile=tile,

@@ -14,6 +14,7 @@ from tlc.ir.passes.canonical import canonical
 from tlc.ir.passes.cleanup import cse, dce
 from tlc.ir.passes.fuse import fuse
 from tlc.ir.passes.invariant import invariant
+from tlc.ir.passes.merge import merge
 from tlc.ir.passes.weights import expand_unreadable, hoist
 from tlc.ir.passes.widen import widen
 from tlc.ir.verify import verify
@@ -37,6 +38,7 @@ PASSES = (
     Pass("invariant", lambda func, warn: invariant(func)),
     Pass("hoist", lambda func, warn: hoist(func)),
     Pass("fuse", lambda func, warn: fuse(func), "fused"),
+    Pass("merge", lambda func, warn: merge(func), "fused"),
 )
 
 # runs before the others, for `--store f32`

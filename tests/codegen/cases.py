@@ -24,6 +24,7 @@ EVERYTHING = (
     product_cases.batched_products,
     product_cases.packed_products,
     product_cases.float_products,
+    product_cases.products_of_the_same_rows,
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,

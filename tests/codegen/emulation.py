@@ -61,16 +61,17 @@ def run_emulated(
                 if not all_ways and at != turn:
                     continue
                 what = f"{kernel.name}, {groups} groups of {threads} threads, {order}"
-                got, status, found = launched(kernels, kernel, case, groups, threads, order)
+                results, status, found = launched(kernels, kernel, case, groups, threads, order)
                 assert not found, f"{case.name} {what}: {found[0]}\n{kernel.text}"
-                check(case, got, what)
+                for part, got in zip(case.parts, results, strict=True):
+                    check(part, got, what)
                 assert status == case.status, case.name
 
 
 def launched(
     kernels: Kernels, kernel: Kernel, case: Case, groups: int, threads: int, order: str
-) -> tuple[Array, int, list[Finding]]:
-    """The result of a launch, its status word, and what it did wrong."""
+) -> tuple[list[Array], int, list[Finding]]:
+    """The results of a launch, its status word, and what it did wrong."""
     buffers: dict[int, EmulatedBuffer] = {}
 
     def bind(data: bytes) -> None:
@@ -80,23 +81,30 @@ def launched(
 
     for array in case.inputs:
         bind(np.ascontiguousarray(array).tobytes())
-    shape = tuple(size(dim, case.sizes) for dim in case.op.result.tensor.shape)
-    dtype = np.dtype(DTYPES[case.dtype])
-    out = buffers[len(buffers)] = EmulatedBuffer(int(np.prod(shape)) * dtype.itemsize)
+    outs = []
+    for part in case.parts:
+        nbytes = int(np.prod(part.shape)) * np.dtype(DTYPES[part.dtype]).itemsize
+        outs.append(EmulatedBuffer(nbytes))
+        buffers[len(buffers)] = outs[-1]
     status = len(buffers)
     if kernel.status:
         bind(bytes(4))
     if kernel.dims:
         bind(np.array([size(dim, case.sizes) for dim in kernel.dims], np.uint32).tobytes())
     if kernels.mode == "poison":
-        out.fresh(False)
+        for out in outs:
+            out.fresh(False)
     # denormals are kept: the exact results of the samples have them, and a GPU may keep them too
     schedule = Schedule(order, flush=False)
     found = launch(kernels, kernel.name, buffers, (groups,), (threads,), schedule=schedule)
     if kernels.mode == "poison":
         found += stored_without_value(kernels.function(kernel.name), buffers)
     elif kernels.mode == "checked" and not found:
-        found += [Finding("unwritten-output", f"{h}", kernel.name) for h in out.unwritten()]
-    got: Array = np.frombuffer(bytes(out.view), dtype).reshape(shape)
+        unwritten = [hole for out in outs for hole in out.unwritten()]
+        found += [Finding("unwritten-output", f"{hole}", kernel.name) for hole in unwritten]
+    got: list[Array] = [
+        np.frombuffer(bytes(out.view), DTYPES[part.dtype]).reshape(part.shape)
+        for out, part in zip(outs, case.parts, strict=True)
+    ]
     raised = int.from_bytes(buffers[status].view, "little") if kernel.status else 0
     return got, raised, found

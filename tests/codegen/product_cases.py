@@ -204,6 +204,46 @@ def float_products() -> Iterator[Case]:
             yield _product(f"nn {what}", x, wt, types=[], op=op, transposed=False)
 
 
+def products_of_the_same_rows() -> Iterator[Case]:
+    """Several products in one launch, each with a result and an epilogue of its own."""
+
+    def three(b: Builder, x: Value, *weights: Value) -> list[Value]:
+        made = [_nt(b, x, w) for w in weights[:2]] + [_nn(b, x, weights[2])]
+        return [made[0], b.emit("relu", b.f32(made[1])), made[2]]
+
+    for rows in (1, 20, "M"):
+        for m in (2, 40) if rows == "M" else (rows,):
+            x, weights = normal(85, int(m), 70), [normal(86, 33, 70), normal(87, 9, 70)]
+            weights.append(normal(88, 70, 65))
+            types = [tensor("f16", rows, 70), *(tensor("f16", *w.shape) for w in weights)]
+            op = fused("matmul", types, three)
+            right = [wide(weights[0]).T, wide(weights[1]).T, wide(weights[2])]
+            exact = [wide(x) @ w for w in right]
+            exact[1] = np.maximum(exact[1], 0.0)
+            slack = [70 * EPS32 * (np.abs(wide(x)) @ np.abs(w)) for w in right]
+            yield Case(
+                f"three products, {rows} = {m}", op, [x, *weights], exact, slack, {"M": int(m)}
+            )
+
+    # packed in two ways, as files have them
+    (q, q_numbers), (k, k_numbers) = packed(89, 40, 256, "q4_k"), packed(89, 24, 256, "q6_k")
+
+    def two(b: Builder, x: Value, *weights: Value) -> list[Value]:
+        return [_nt(b, x, w) for w in weights]
+
+    for m in (1, 30):
+        x = normal(89, m, 256)
+        types = [tensor("f16", m, 256), tensor("f16", 40, 256), tensor("f16", 24, 256)]
+        op = fused("matmul", types, two, ["f16", "q4_k", "q6_k"])
+        numbers = [wide(q_numbers).T, wide(k_numbers).T]
+        exact = [wide(x) @ w for w in numbers]
+        slack = [
+            256 * EPS32 * (np.abs(wide(x)) @ np.abs(w)) + _by_integers(x, w.T, part)
+            for w, part in zip(numbers, (32, 16), strict=True)
+        ]
+        yield Case(f"q4_k and q6_k, M = {m}", op, [x, q, k], exact, slack)
+
+
 def epilogues() -> Iterator[Case]:
     """What follows a product: bias, activation, residual, scale, mask, another dtype."""
 

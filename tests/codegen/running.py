@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,24 +41,26 @@ GUARD = 64  # bytes after every result that a kernel must leave alone
 def fused(
     family: str,
     operands: Sequence[TensorType],
-    build: Callable[..., Value],
+    build: Callable[..., Value | list[Value]],
     encodings: Sequence[str] | None = None,
 ) -> Op:
-    """A fused operation whose region is what `build(builder, *arguments)` makes."""
+    """A fused operation whose region is what `build(builder, *arguments)` makes: one result, or a
+    list of several."""
     block = Block([Value(type) for type in operands])
-    result = build(Builder(block), *block.args)
-    block.ops.append(Op(OPS["yield"], [result], {}))
+    made = build(Builder(block), *block.args)
+    results = made if isinstance(made, list) else [made]
+    block.ops.append(Op(OPS["yield"], results, {}))
     op = Op(
         OPS["fused"],
         [Value(type) for type in operands],
         {
             "family": family,
             "encodings": tuple(encodings or (type.dtype for type in operands)),
-            "results": (result.type,),
+            "results": tuple(result.type for result in results),
         },
         regions=[block],
     )
-    op.results = [Value(result.type, op)]
+    op.results = [Value(result.type, op) for result in results]
     return op
 
 
@@ -84,20 +86,33 @@ class Case:
     """A fused operation, inputs as they are stored, and the exact result.
 
     `slack` is how far float32 arithmetic may be off, element by element; rounding to the result's
-    dtype comes on top.
+    dtype comes on top. An operation with several results has a list of each.
     """
 
     name: str
     op: Op
     inputs: Sequence[Array]
-    exact: Array
+    exact: Any
     slack: Any = 0.0
     sizes: Mapping[str, int] = field(default_factory=dict)
     status: int = 0
+    part: int = 0
 
     @property
     def dtype(self) -> str:
-        return self.op.result.tensor.dtype
+        return self.op.results[self.part].tensor.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(size(dim, self.sizes) for dim in self.op.results[self.part].tensor.shape)
+
+    @property
+    def parts(self) -> list[Case]:
+        """A case for each result."""
+        if not isinstance(self.exact, list):
+            return [self]
+        pairs = zip(self.exact, self.slack, strict=True)
+        return [replace(self, exact=x, slack=s, part=at) for at, (x, s) in enumerate(pairs)]
 
 
 def allowed(case: Case) -> Array:
@@ -157,26 +172,27 @@ def run_on_cpu(cases: Sequence[Case], prefix: str = "") -> None:
             asked = size(kernel.groups, case.sizes)
             assert asked >= 1
             for groups in (asked, 1, asked + 3):
-                got, status = _launch(device, library, kernel, case, groups)
-                check(case, got, f"{kernel.name} with {groups} groups")
+                found, status = _launch(device, library, kernel, case, groups)
+                for part, got in zip(case.parts, found, strict=True):
+                    check(part, got, f"{kernel.name} with {groups} groups")
                 assert status == case.status, case.name
     device.close()
 
 
 def _launch(
     device: CpuDevice, library: Any, kernel: Kernel, case: Case, groups: int
-) -> tuple[Array, int]:
+) -> tuple[list[Array], int]:
     buffers = []
     for array in case.inputs:
         buffer = device.buffer(array.nbytes)
         device.write(buffer, np.ascontiguousarray(array).tobytes())
         buffers.append(buffer)
-    shape = tuple(size(dim, case.sizes) for dim in case.op.result.tensor.shape)
-    dtype = DTYPES[case.dtype]
-    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    out = device.buffer(nbytes + GUARD)
-    device.write(out, b"\xff" * (nbytes + GUARD))
-    buffers.append(out)
+    outs = []
+    for part in case.parts:
+        nbytes = int(np.prod(part.shape)) * np.dtype(DTYPES[part.dtype]).itemsize
+        outs.append((device.buffer(nbytes + GUARD), nbytes, part))
+        device.write(outs[-1][0], b"\xff" * (nbytes + GUARD))
+        buffers.append(outs[-1][0])
     if kernel.status:
         status = device.buffer(4)
         buffers.append(status)
@@ -188,9 +204,11 @@ def _launch(
         dims.tobytes() if kernel.dims else None,
     )
     device.run(device.batch(library, [launch]))
-    memory = bytes(device.read(out, nbytes + GUARD))
-    assert memory[nbytes:] == b"\xff" * GUARD, f"{case.name}: written beyond the result"
-    got: Array = np.frombuffer(memory[:nbytes], dtype).reshape(shape)
+    got: list[Array] = []
+    for out, nbytes, part in outs:
+        memory = bytes(device.read(out, nbytes + GUARD))
+        assert memory[nbytes:] == b"\xff" * GUARD, f"{case.name}: written beyond the result"
+        got.append(np.frombuffer(memory[:nbytes], DTYPES[part.dtype]).reshape(part.shape))
     raised = int.from_bytes(device.read(status, 4), "little") if kernel.status else 0
     return got, raised
 

@@ -90,9 +90,11 @@ def test_buffers_are_operands_result_status_and_sizes(apple: list[Made], cpu: li
         names = [p.split(" [[")[0].split()[-1] for p in buffers]
         operands = [f"in{k}" for k in range(len(made.op.operands))]
         extra = (["status"] if kernel.status else []) + (["dims"] if kernel.dims else [])
-        assert names == [*operands, "out", *extra], made.case
+        count = len(made.op.results)
+        results = ["out"] if count == 1 else [f"out{k}" for k in range(count)]
+        assert names == [*operands, *results, *extra], made.case
         written = [p for p in buffers if p.startswith("device ") and " const " not in p]
-        assert len(written) == 1 + kernel.status
+        assert len(written) == count + kernel.status
 
 
 def test_sizes_are_the_fields_of_the_struct(apple: list[Made], cpu: list[Made]) -> None:
@@ -118,7 +120,7 @@ def test_positions_are_unsigned_scalars(apple: list[Made]) -> None:
 
 
 def test_threadgroup_memory_is_what_the_kernel_says(apple: list[Made]) -> None:
-    sizes = {"half": 2, "float": 4, "uint": 4}
+    sizes = {"half": 2, "float": 4, "uint": 4, "float4": 16}
     for made in apple:
         arrays = re.findall(r"threadgroup (\w+) \w+\[([\d *]+)\];", made.kernel.text)
         total = sum(sizes[element] * eval(count) for element, count in arrays)

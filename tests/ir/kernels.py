@@ -35,7 +35,6 @@ def check_kernels(func: Func) -> None:
         family, inside = op.attrs["family"], [inner.name for inner in region.ops]
         assert len(op.operands) <= MOST_OPERANDS
         assert len(set(op.operands)) == len(op.operands), "an operand is bound twice"
-        assert len(op.results) == 1
         reductions = [n for n in inside if n.startswith("reduce_")]
         roots = [n for n in inside if n in ROOTS.values()]
         match family:
@@ -52,7 +51,7 @@ def check_kernels(func: Func) -> None:
                 assert reductions == ["reduce_max", "reduce_sum"]
                 assert roots == ["contract", "contract"]
             case _:
-                assert roots == [ROOTS[family]]
+                assert roots == [ROOTS[family]] * len(op.results)
                 assert not reductions
         read = {value for inner in region.ops for value in inner.operands}
         unread = [inner.name for inner in region.ops[:-1] if inner.result not in read]

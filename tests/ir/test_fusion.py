@@ -230,4 +230,4 @@ def test_passes_are_shown_in_order_and_verified() -> None:
     module = lowered(SIGNATURE % "relu(x @ w + b)").module
     seen: list[str] = []
     optimise(module, after=lambda name, module: seen.append(name))
-    assert seen == ["canonical", "cse", "dce", "expand", "invariant", "hoist", "fuse"]
+    assert seen == ["canonical", "cse", "dce", "expand", "invariant", "hoist", "fuse", "merge"]

@@ -64,7 +64,7 @@ def test_fusion_only_leaves_out_roundings(case: Case) -> None:
         found = interp.run(module.funcs[0], case.args)
         for (x, e), a, b in zip(bounds, wanted, found, strict=True):
             assert (abs(x - b) <= e).all(), f"{name}: {b} is not {x} +- {e}"
-            assert name == "fuse" or (a == b).all(), name
+            assert name in ("fuse", "merge") or (a == b).all(), name
 
     for (x, e), a in zip(bounds, wanted, strict=True):
         assert (abs(x - a) <= e).all(), f"the interpreter: {a} is not {x} +- {e}"
@@ -75,9 +75,9 @@ def test_fusion_only_leaves_out_roundings(case: Case) -> None:
 @pytest.mark.fuzz
 @given(cases(most=14))
 def test_the_passes_change_nothing_when_they_run_again(case: Case) -> None:
-    optimise(case.module, passes=PASSES[:-1])
+    optimise(case.module, passes=PASSES[:-2])
     text = print_module(case.module)
-    optimise(case.module, passes=PASSES[:-1])
+    optimise(case.module, passes=PASSES[:-2])
     assert print_module(case.module) == text
 
 

@@ -91,7 +91,7 @@ def found(text: str, **weights: Array) -> list[tuple[set[str], Bound]]:
     arrays = {name: np.asarray(array, np.float16) for name, array in weights.items()}
     model = FakeModel({name: FakeTensor(array.shape) for name, array in arrays.items()})
     module = lowered(f'let m = load_model("m")\n{text}', {"m": model}).module
-    optimise(module, passes=PASSES[:-1])
+    optimise(module, passes=PASSES[:-2])
     kept = stored(module.func("f"), lambda model, tensor, dtype: arrays[tensor])
     return [({inner.name for inner in op.regions[0].ops}, bound) for op, bound in kept]
 

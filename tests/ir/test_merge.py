@@ -1,0 +1,53 @@
+"""Kernels that become one launch: which do, which do not, and that they compute the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.ir.kernels import families, kernels, optimised
+from tests.ir.programs import lowered
+from tlc.ir import interp
+
+SIGNATURE = (
+    "fn f(x: float16[N, K], w: float16[K, M], v: float16[M, K], u: float16[2, K, M],"
+    " b: float16[M]) -> Tensor { return %s }"
+)
+MERGED = {
+    "two": ("softmax(x @ w) @ v - softmax(x @ u[0, :, :]) @ v", [2, 1, 1, 1, 1]),
+    "with_epilogues": (
+        "softmax(relu(x @ w + b)) - softmax(linear(x, v) * 2.0)",
+        [2, 1],
+    ),
+    "of_what_was_computed": ("softmax(exp(x) @ w) - softmax(exp(x) @ u[1, :, :])", [1, 2, 1]),
+    "of_different_widths": ("softmax(x @ w) - sum(softmax(x @ w[:, 1:]), 1, true)", [2, 1, 1]),
+}
+
+
+@pytest.mark.parametrize(("body", "results"), MERGED.values(), ids=MERGED.keys())
+def test_products_of_the_same_rows_are_one_launch(body: str, results: list[int]) -> None:
+    text = SIGNATURE % body
+    func = optimised(text)
+    assert sorted(len(op.results) for op in kernels(func)) == sorted(results)
+    rng = np.random.default_rng(7)
+    shapes = [(3, 4), (4, 5), (5, 4), (2, 4, 5), (5,)]
+    args = [rng.standard_normal(shape).astype(np.float16) for shape in shapes]
+    (found,) = interp.run(func, args)
+    (wanted,) = interp.run(lowered(text).module.func("f"), args)
+    # a few roundings to float16 of numbers below 8 are left out
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * 4 * 2.0**-11)
+
+
+APART = {
+    "other_rows": "softmax(x @ w) - softmax(exp(x) @ w)",
+    "one_column": "softmax(x @ w) - sum(x @ w[:, 0:1], 1, true)",
+    "one_needs_the_other": "softmax(x @ w) - softmax(x @ (v.T @ softmax(v @ w)))",
+    "batches": "softmax(u @ v) - softmax(u @ (v * 2.0))",
+}
+
+
+@pytest.mark.parametrize("body", APART.values(), ids=APART.keys())
+def test_other_products_are_launches_of_their_own(body: str) -> None:
+    func = optimised(SIGNATURE % body)
+    assert all(len(op.results) == 1 for op in kernels(func))
+    assert families(func).count("matmul") >= 2
