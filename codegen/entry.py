@@ -146,6 +146,19 @@ class EntryPlan:
                 a = op.attrs
                 asked = [a["what"], a["other"], a["place"]]
                 self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
+            case "tokenize":
+                a, target = op.attrs, self.arena.take(op.result)
+                self.names[op.result] = target
+                step = ["tokenize", a["symbol"], target, a["model"], formula(a["text"])]
+                self.steps.append([*step, a["around"], a["place"]])
+            case "detokenize":
+                a, (memory, _, dims) = op.attrs, self.typed(op.operands[0])
+                step = ["detokenize", a["symbol"], memory, dims, a["model"], a["place"]]
+                self.steps.append(step)
+            case "detokenize_next":
+                a = op.attrs
+                step = ["detokenize_next", a["symbol"], formula(a["token"]), a["model"], a["place"]]
+                self.steps.append(step)
             case "save":
                 step = ["save", *self.typed(op.operands[0]), op.attrs["path"], op.attrs["name"]]
                 self.steps.append(step)

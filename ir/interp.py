@@ -46,6 +46,14 @@ class Host:
         """What a `text_value` operation asks of a text."""
         raise Failure("there is no text")
 
+    def tokenize(self, attrs: Mapping[str, Any]) -> Sequence[int]:
+        """The tokens that a `tokenize` operation gives."""
+        raise Failure("there is no text")
+
+    def detokenize(self, ids: Sequence[int], attrs: Mapping[str, Any]) -> int:
+        """The number of the text of tokens; of one more of them for `detokenize_next`."""
+        raise Failure("there is no tokenizer")
+
     def explained(self, op: Op, left: int, right: int, sizes: Mapping[str, int]) -> str:
         """What is wrong where a `check` does not hold."""
         return f"{op.attrs['text']}: {left} and {right} differ"
@@ -132,6 +140,17 @@ class _Frame:
                 return []
             case "text_value":
                 self.sizes[op.attrs["symbol"]] = self.host.text_value(attrs)
+                return []
+            case "tokenize":
+                ids = self.host.tokenize(attrs)
+                self.sizes[op.attrs["symbol"]] = len(ids)
+                return [np.array(ids, np.int32)]
+            case "detokenize":
+                ids = values[0].reshape(-1).tolist()
+                self.sizes[op.attrs["symbol"]] = self.host.detokenize(ids, attrs)
+                return []
+            case "detokenize_next":
+                self.sizes[op.attrs["symbol"]] = self.host.detokenize([], attrs)
                 return []
             case "assert":
                 if not attrs["condition"]:

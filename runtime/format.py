@@ -33,6 +33,11 @@ A step is a list that begins with its kind:
     assert      condition, parts and values of the message as for print, place
     text        symbol, "input", "env" or "literal", name
     text_value  symbol, number of a text, "int", "len" or "is", other text, place
+    tokenize    symbol (how many), memory, model, number of a text, whether with what stands around
+                texts, place
+    detokenize  symbol (number of a text), memory, shape, model, place
+    detokenize_next
+                symbol (number of a text), token, model, place
     save        memory, dtype, shape, path, name
     save_model  model, path, dequantize
 """
@@ -146,6 +151,10 @@ def _count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BYTES
 
 
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -213,8 +222,11 @@ _STEPS = {
     "text_value": Pair(
         (_text, _text, _formula, lambda value: value in ("int", "len", "is"), _text, _text)
     ),
+    "tokenize": Pair((_text, _text, _memory, _count, _formula, _flag, _text)),
+    "detokenize": Pair((_text, _text, _one_memory, _SHAPE, _count, _text)),
+    "detokenize_next": Pair((_text, _text, _formula, _count, _text)),
     "save": Pair((_text, _one_memory, _dtype, _SHAPE, _text, _text)),
-    "save_model": Pair((_text, _count, _text, lambda value: isinstance(value, bool))),
+    "save_model": Pair((_text, _count, _text, _flag)),
 }
 _ENTRY = {
     "params": [{"name": _text, "dtype": _dtype, "shape": _SHAPE}],
@@ -324,6 +336,8 @@ def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
             )
         case "save_model":
             return bool(step[1] < len(manifest["models"]))
+        case "tokenize" | "detokenize" | "detokenize_next":
+            return bool(step[3 if step[0] != "detokenize" else 4] < len(manifest["models"]))
     return True
 
 

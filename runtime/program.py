@@ -13,6 +13,7 @@ from tlc.runtime.steps import Host, check, prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -288,6 +289,13 @@ class Bound:
             if old.nbytes:
                 self.device.write(slots[at], self.device.read(old, old.nbytes))
             self.moved += 1
+
+    def write(self, slot: str, numbers: array[int]) -> None:
+        """Put numbers into a slot, which grows where it has to."""
+        data = memoryview(numbers).cast("B")
+        self.room(slot, data.nbytes)
+        if data.nbytes:
+            self.device.write(self.memory["s"][int(slot[1:])], data)
 
     def run(self, host: Host) -> list[tuple[Buffer, str, tuple[int, ...]]]:
         """All steps in order; inputs are written before. The results: memory, dtype and shape.

@@ -7,6 +7,8 @@ on such symbols is prepared again for each of their values, and kept.
 
 from __future__ import annotations
 
+import sys
+
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
 from tlc.runtime.varying import Varying, compiled
@@ -227,7 +229,7 @@ class Host:
         return self._texts
 
     def line(self, parts: list[Any], values: list[Any], bound: Bound, sizes: dict[str, int]) -> str:
-        """A printed line or a message, without its end."""
+        """What is printed, or a message."""
         shown = [self._shown(bound, sizes, *value) for value in values]
         return "".join(self._part(part, sizes, shown) for part in parts)
 
@@ -244,14 +246,35 @@ class Host:
         return str(number) if kind == "dim" else ("true" if number else "false")
 
     def step(self, step: list[Any], bound: Bound, sizes: dict[str, int]) -> None:
-        """A `print`, `text`, `text_value`, `save` or `save_model` step."""
+        """A step of none of the kinds above: it prints, reads, saves or is about texts."""
         match step[0]:
             case "print":
-                self._write(self.line(step[1], step[2], bound, sizes) + "\n")
+                text = self.line(step[1], step[2], bound, sizes)
+                self._write(text)
+                if text[-1:] != "\n":
+                    sys.stdout.flush()  # more of the line comes later, and somebody is waiting
             case "text":
                 sizes[step[1]] = self.texts.read(step[2], step[3])
             case "text_value":
                 sizes[step[1]] = self.texts.value(evaluate(step[2], sizes), *step[3:])
+            case "tokenize":
+                from array import array
+
+                _, symbol, memory, model, text, around, place = step
+                tokenizer = bound.weights.models.tokenizer(model)
+                ids = self.texts.tokens(evaluate(text, sizes), tokenizer, around, place)
+                sizes[symbol] = len(ids)
+                bound.write(memory, array("i", ids))
+            case "detokenize":
+                _, symbol, memory, shape, model, place = step
+                _, data = _tensor(bound, sizes, memory, "i32", shape)
+                tokenizer = bound.weights.models.tokenizer(model)
+                sizes[symbol] = self.texts.joined(data.cast("B").cast("i"), tokenizer, place)
+            case "detokenize_next":
+                _, symbol, token, model, place = step
+                tokenizer = bound.weights.models.tokenizer(model)
+                number = evaluate(token, sizes)
+                sizes[symbol] = self.texts.goes_on(number, model, tokenizer, place)
             case "save":
                 from tlc.runtime.save import save_tensors
 

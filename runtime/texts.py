@@ -1,6 +1,6 @@
-"""What a program reads from outside as text: lines of standard input, variables of the environment.
+"""The texts of a run: what a program reads from outside, and what tokens say.
 
-A run keeps the texts it has read; a number stands for each where the program goes on with it.
+A run keeps its texts; a number stands for each where the program goes on with it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ import sys
 
 from tlc.runtime.errors import RunError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
+
 
 class Texts:
-    """The texts that a run has read; equal ones have one number."""
+    """The texts of a run; equal ones have one number."""
 
-    __slots__ = ("_found", "_numbers")
+    __slots__ = ("_found", "_numbers", "_streams")
 
     def __init__(self) -> None:
         self._found: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._streams: dict[int, Stream] = {}  # by the number of a tokenizer's model
 
     def read(self, source: str, name: str) -> int:
         """Read a line of `input` (empty at its end) or a variable of `env` (empty when not set).
@@ -30,6 +37,9 @@ class Texts:
             text = sys.stdin.readline().rstrip("\r\n")
         else:
             text = os.environ.get(name, "") if source == "env" else name
+        return self._number(text)
+
+    def _number(self, text: str) -> int:
         number = self._numbers.setdefault(text, len(self._found))
         if number == len(self._found):
             self._found.append(text)
@@ -39,6 +49,34 @@ class Texts:
         if not 0 <= at < len(self._found):
             raise RunError("E0501", "the artifact is damaged: a text is used that was not read")
         return self._found[at]
+
+    def tokens(self, at: int, tokenizer: Tokenizer, around: bool, place: str) -> list[int]:
+        """The tokens of a text. Raises RunError E0607 for what the vocabulary cannot write."""
+        try:
+            return tokenizer.encode(self[at], around)
+        except RunError as problem:
+            raise _placed(problem, place) from problem
+
+    def joined(self, ids: Iterable[int], tokenizer: Tokenizer, place: str) -> int:
+        """The number of the text of tokens. Raises RunError E0505 for one that there is not."""
+        try:
+            return self._number(tokenizer.decode(ids))
+        except RunError as problem:
+            raise _placed(problem, place) from problem
+
+    def goes_on(self, token: int, model: int, tokenizer: Tokenizer, place: str) -> int:
+        """The number of the text that one more token of a model's tokenizer completes.
+
+        Raises RunError E0505 for a token that there is not.
+        """
+        if model not in self._streams:
+            from tlc.runtime.tokenizer.tokenizer import Stream
+
+            self._streams[model] = Stream(tokenizer)
+        try:
+            return self._number(self._streams[model].feed(token))
+        except RunError as problem:
+            raise _placed(problem, place) from problem
 
     def value(self, at: int, what: str, other: str, place: str) -> int:
         """A number that a text says (`int`), its length (`len`), or whether it `is` another one.
@@ -57,3 +95,7 @@ class Texts:
             if -(1 << 63) <= number < 1 << 63:
                 return number
         raise RunError("E0505", f'{place}: "{text}" is not a whole number')
+
+
+def _placed(problem: RunError, place: str) -> RunError:
+    return RunError(problem.code, f"{place}: {problem.message}", problem.hint)

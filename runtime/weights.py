@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tlc.runtime.devices import Buffer, Device
     from tlc.runtime.model_file import ModelFile, TensorEntry
+    from tlc.runtime.tokenizer.tokenizer import Tokenizer
 
 MEMBER = "weights/tensors.bin"  # of an artifact with embedded weights
 
@@ -26,13 +27,14 @@ _ALIGNED = {"f32": 4}  # bytes that the address of a tensor must divide by; 2 fo
 class Models:
     """The model files of one artifact, opened when they are first needed."""
 
-    __slots__ = ("_files", "_folders", "_records", "_weights")
+    __slots__ = ("_files", "_folders", "_records", "_tokenizers", "_weights")
 
     def __init__(self, manifest: dict[str, Any], folders: list[str]) -> None:
         """`folders` are where relative paths are looked for, in order."""
         self._records, self._weights = manifest["models"], manifest["weights"]
         self._folders = folders
         self._files: dict[int, ModelFile] = {}
+        self._tokenizers: dict[int, Tokenizer] = {}
 
     def file(self, index: int) -> ModelFile:
         """An open model file. Raises RunError E0601; E0605 when it is not the one built with."""
@@ -52,6 +54,14 @@ class Models:
                 )
             self._files[index] = file
         return self._files[index]
+
+    def tokenizer(self, index: int) -> Tokenizer:
+        """The tokenizer that a model file holds. Raises RunError E0601, E0605 and E0607."""
+        if index not in self._tokenizers:
+            from tlc.runtime.tokenizer import tokenizer_of
+
+            self._tokenizers[index] = tokenizer_of(self.file(index))
+        return self._tokenizers[index]
 
     def _difference(self, index: int, file: ModelFile) -> str:
         """What of a changed model matters most to this artifact."""

@@ -102,6 +102,8 @@ MISTAKES = {
         'save(ones([2]), "no/such/folder/out.safetensors")\n',
         'let m = load_model("lstm.mlpackage")\nprint(m.predict(ones([2, 2])))\n',
         'let m = load_model("packed.gguf")\nprint(m.w.T * 2.0)\n',
+        'let t = load_tokenizer("packed.gguf")\n',
+        "print(tokenize(ones([2]), 3))\n",
     ],
     "builtins": [
         "print(sofmax(ones([2])))\n",

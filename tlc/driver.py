@@ -102,10 +102,9 @@ def build(
 
             return Built(tuple(flow.warnings), dump_tree(tree))
         with flow.stage("lower"):
-            from tlc.ir.lower import lower
             from tlc.ir.verify import verify as verify_ir
 
-            lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, blocks)
+            lowered = _lowered(tree, path, flow, seed, blocks)
             flow.warnings += lowered.warnings
             if verify:
                 verify_ir(lowered.module)
@@ -149,12 +148,11 @@ def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
 
     Raises CompileError as `build` does.
     """
-    from tlc.ir.lower import lower
     from tlc.ir.passes import optimise
 
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
-    lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed)
+    lowered = _lowered(tree, path, flow, seed)
     flow.warnings += lowered.warnings
     optimise(lowered.module, flow.warnings.append, passes=_passes(store)[:-2])
     return Built(tuple(flow.warnings), module=lowered.module)
@@ -164,11 +162,9 @@ def whole(path: str, kept: frozenset[str], seed: int = 0) -> tuple[Built, dict[s
     """The module of a program as it is lowered, with some compositions kept as one operation, and
     the open model files by the path that the program names. Raises CompileError as `build` does.
     """
-    from tlc.ir.lower import lower
-
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
-    lowered = lower(tree, _model_opener(path, flow.models), _importer(flow), seed, kept=kept)
+    lowered = _lowered(tree, path, flow, seed, kept=kept)
     flow.warnings += lowered.warnings
     return Built(tuple(flow.warnings), module=lowered.module), flow.models
 
@@ -221,6 +217,21 @@ def _parse(source: Source, flow: _Flow) -> Any:
     return tree
 
 
+def _lowered(
+    tree: Any,
+    path: str,
+    flow: _Flow,
+    seed: int,
+    blocks: bool = False,
+    kept: frozenset[str] = frozenset(),
+) -> Lowered:
+    from tlc.ir.lower import lower
+
+    openers = _model_opener(path, flow.models), _importer(flow)
+    tokens = _tokenizer_opener(flow.models)
+    return lower(tree, *openers, seed, blocks, kept, tokens)
+
+
 def _importer(flow: _Flow) -> Callable[[str, Span], Any]:
     """Reads and parses the files that programs import, each from beside the importing file."""
     trees: dict[str, Any] = {}
@@ -259,6 +270,22 @@ def _model_opener(program: str, opened: dict[str, Any]) -> Callable[[str, Span],
         return opened[path]
 
     return open_model
+
+
+def _tokenizer_opener(opened: dict[str, Any]) -> Callable[[str, Span], Any]:
+    """Reads the tokenizers of model files that are open."""
+    from tlc.ir.lower.values import ModelProblem
+    from tlc.runtime.errors import RunError
+
+    def open_tokenizer(path: str, span: Span) -> Any:
+        from tlc.runtime.tokenizer import tokenizer_of
+
+        try:
+            return tokenizer_of(opened[path])
+        except RunError as problem:
+            raise ModelProblem(problem.code, problem.message, problem.hint) from problem
+
+    return open_tokenizer
 
 
 def _near(path: str, folders: list[str]) -> str:

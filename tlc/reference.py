@@ -99,10 +99,21 @@ class ReferenceHost(interp.Host):
     def text_value(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.value(attrs["text"], attrs["what"], attrs["other"], attrs["place"])
 
+    def tokenize(self, attrs: Mapping[str, Any]) -> Sequence[int]:
+        tokenizer = self.weights.models.tokenizer(attrs["model"])
+        return self.texts.tokens(attrs["text"], tokenizer, attrs["around"], attrs["place"])
+
+    def detokenize(self, ids: Sequence[int], attrs: Mapping[str, Any]) -> int:
+        model, place = attrs["model"], attrs["place"]
+        tokenizer = self.weights.models.tokenizer(model)
+        if "token" in attrs:
+            return self.texts.goes_on(attrs["token"], model, tokenizer, place)
+        return self.texts.joined(ids, tokenizer, place)
+
     def io(self, op: Op, values: Sequence[Array], attrs: Mapping[str, Any]) -> None:
         match op.name:
             case "print":
-                self.write(self._line(values, attrs["parts"]) + "\n")
+                self.write(self._line(values, attrs["parts"]))
             case "assert":
                 text = self._line(values, attrs["parts"])
                 raise RunError("E0507", f"{attrs['place']}: {text}")

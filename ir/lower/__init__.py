@@ -21,6 +21,7 @@ from tlc.ir.lower import (
     random,
     shaping,
     strings,
+    tokens,
     vectors,
 )
 from tlc.ir.lower.module import Lowered, lower

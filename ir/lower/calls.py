@@ -86,8 +86,7 @@ def call(cx: Context, node: ast.Call) -> Lowered:
 # fmt: off
 # builtins of the language that have no operation behind them yet
 _LATER = frozenset((
-    "load_tokenizer", "tokenize", "detokenize",
-    "detokenize_incremental", "temperature_sample", "sample", "top_k", "top_p", "min_p",
+    "temperature_sample", "sample", "top_k", "top_p", "min_p",
     "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",
     "entity_onehot", "entity_dim", "transe_score", "distmult_score", "complex_score",
     "margin_ranking_loss", "binary_cross_entropy", "predict_tail_transe",

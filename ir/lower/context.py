@@ -14,11 +14,20 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.values import Lowered, Model, ModelHeader, ModelProblem, Poison, Struct
+from tlc.ir.lower.values import (
+    Lowered,
+    Model,
+    ModelHeader,
+    ModelProblem,
+    Poison,
+    Struct,
+    Vocabulary,
+)
 from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
 from tlc.ir.types import SPELLINGS
 
 OpenModel = Callable[[str, Span], ModelHeader]
+OpenTokenizer = Callable[[str, Span], Vocabulary]
 # hidden names hold a space, as no name of a program does
 BREAK, SKIP = "break ", "continue "  # whether a pass of a loop was the last; was left
 RETURNED, RESULT = "return ", "result "  # whether a pass ended the function, and with what
@@ -73,6 +82,7 @@ class Program:
     top_level: list[ast.Stmt | ast.TensorDecl]
     global_names: set[str]
     open_model: OpenModel
+    open_tokenizer: OpenTokenizer | None = None
     seed: int = 0  # of random numbers
     kept: frozenset[str] = frozenset()  # compositions that stay one operation
     module: Module = field(default_factory=Module)

@@ -17,6 +17,7 @@ from tlc.ir.lower.values import (
     Pieces,
     Range,
     Struct,
+    Tokenizer,
     describe,
     tell,
     whole,
@@ -70,6 +71,10 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
                 case "quantization":
                     return model.header.quantization
             return models.metadata(cx, model, name, node.span)
+        case Tokenizer(vocabulary=vocabulary):
+            known = ("bos", "eos", "vocab_size")
+            if name in known:
+                return getattr(vocabulary, name)
         case _:
             known = ()
     cx.fail(

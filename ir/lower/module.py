@@ -14,7 +14,16 @@ from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
 from tlc.ir.lower import assignment, calls, composite, expressions, imports, statements, structs
-from tlc.ir.lower.context import Context, NeedsGlobals, OpenModel, Program, Scope, TooDeep, TooLong
+from tlc.ir.lower.context import (
+    Context,
+    NeedsGlobals,
+    OpenModel,
+    OpenTokenizer,
+    Program,
+    Scope,
+    TooDeep,
+    TooLong,
+)
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
 from tlc.ir.lower.types import Symbols, is_tensor_type, unknown_types
@@ -49,17 +58,19 @@ def lower(
     seed: int = 0,
     blocks: bool = False,
     kept: frozenset[str] = frozenset(),
+    open_tokenizer: OpenTokenizer | None = None,
 ) -> Lowered:
     """The IR of a program. Raises CompileError with everything that is wrong.
 
-    `open_model(path, span)` gives the header of a model file; it raises ModelProblem.
+    `open_model(path, span)` gives the header of a model file, and `open_tokenizer` what is known of
+    the tokenizer in one; both raise ModelProblem.
     `import_file(path, span)` gives the tree of the file that an `import` names, seen from the file
     that the span lies in; it raises CompileError. `seed` is that of random numbers. With `blocks`,
     every `test` and `bench` block is an entry too, called `test NAME` and `bench NAME`.
     Compositions that are `kept` stay one operation (`ir/builder.py`).
     """
     program = _declarations(tree, open_model, import_file)
-    program.seed, program.kept = seed, kept
+    program.seed, program.kept, program.open_tokenizer = seed, kept, open_tokenizer
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
     limit = sys.getrecursionlimit()

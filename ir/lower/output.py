@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
@@ -17,13 +19,20 @@ Part = str | Dim | None | tuple[str, Dim]
 
 
 def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
-    """Writes a line."""
-    args = arguments(cx, node, first)
-    for arg in args:
-        if arg.name is not None:
-            cx.fail("E0203", "`print` has no named arguments", arg.span)
+    """Writes a line, or a text that ends as `end:` says."""
+    args, end = [], "\n"
+    for arg in arguments(cx, node, first):
+        if arg.name is None:
+            args.append(arg)
+        elif arg.name != "end":
+            text = f"`print` has no argument `{arg.name}`"
+            cx.fail("E0203", text, arg.span, hint="it has `end:`, what is written last")
+        elif not isinstance(arg.value, str):
+            cx.fail("E0304", "what `print` ends with is a string known at build", arg.span)
+        else:
+            end = arg.value
     parts, operands = formatted(cx, args, node.span)
-    cx.effect("print", *operands, parts=parts, span=node.span)
+    cx.effect("print", *operands, parts=_merged([*parts, end]), span=node.span)
 
 
 def formatted(
@@ -94,7 +103,7 @@ def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: l
             cx.fail("E0302", f"{describe(value)} cannot be printed", span)
 
 
-def _merged(parts: list[Part]) -> tuple[Part, ...]:
+def _merged(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Neighbouring texts as one."""
     out: list[Part] = []
     for piece in parts:

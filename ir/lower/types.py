@@ -23,6 +23,7 @@ from tlc.ir.lower.values import (
     Pieces,
     Struct,
     Text,
+    Tokenizer,
     describe,
     first_piece,
     is_number,
@@ -41,10 +42,10 @@ _HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
     "str": lambda v: isinstance(v, str | Text),
     "Model": lambda v: isinstance(v, Model | ModelPath),
     "KVCache": lambda v: isinstance(v, Cache),
+    "Tokenizer": lambda v: isinstance(v, Tokenizer),
 }
 # arrays known at build; the types of their elements
 _VECTORS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
-_LATER = {"Tokenizer"}
 
 
 @dataclass(slots=True)
@@ -258,7 +259,7 @@ def convert(
                 case "float":
                     return float(value)
             return value
-    elif node.name in _LATER or node.args:
+    elif node.args:
         cx.unsupported(f"the type `{node.name}`", node.span)
     elif node.name != "Tensor":
         _unknown_type(cx, node)
@@ -362,7 +363,7 @@ def _unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:
 
 
 def _known_types(program: Program) -> list[str]:
-    own = [*SPELLINGS, *_HOST_TYPES, *_VECTORS, *_LATER, "Tensor", "Vec", "tuple", "Self"]
+    own = [*SPELLINGS, *_HOST_TYPES, *_VECTORS, "Tensor", "Vec", "tuple", "Self"]
     return [*own, *program.structs]
 
 

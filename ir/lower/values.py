@@ -40,6 +40,14 @@ class ModelHeader(Protocol):
     def fingerprint(self) -> str: ...
 
 
+class Vocabulary(Protocol):
+    """What lowering needs to know of a tokenizer; -1 stands for a token that there is not."""
+
+    bos: int
+    eos: int
+    vocab_size: int
+
+
 class ModelProblem(Exception):
     """A model file cannot be opened: a diagnostic code, a message and a hint."""
 
@@ -139,6 +147,15 @@ class Cache:
     dtype: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """The tokenizer that a model file holds: the file's index in the module, and what is known."""
+
+    index: int
+    path: str
+    vocabulary: Vocabulary
+
+
 class Never:
     """The value of what does not come back, such as `panic`."""
 
@@ -188,6 +205,8 @@ def describe(value: Lowered) -> str:
             return decl.name
         case Cache():
             return "KVCache"
+        case Tokenizer():
+            return "Tokenizer"
     return type(value).__name__
 
 
@@ -278,6 +297,8 @@ __all__ = [
     "Struct",
     "TensorHeader",
     "Text",
+    "Tokenizer",
+    "Vocabulary",
     "describe",
     "first_piece",
     "is_number",

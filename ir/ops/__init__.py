@@ -14,6 +14,7 @@ from tlc.ir.ops import (
     random,
     reduce,
     shape,
+    text,
     window,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "random",
     "reduce",
     "shape",
+    "text",
     "window",
 ]

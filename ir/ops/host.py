@@ -1,4 +1,4 @@
-"""Operations of the host: model weights, checks and assertions, printing, reading and saving."""
+"""Operations of the host: model weights, checks and assertions, printing and saving."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ defop(
 )
 defop(
     "print",
-    "Writes a line. `parts` holds strings as they are, dimensions, `None` for each operand, and"
+    "Writes a text. `parts` holds strings as they are, dimensions, `None` for each operand, and"
     " pairs: `flag` and a dimension that is 0 or 1, `text` and the number of a text.",
     params="values: tensors, parts: attr",
     type=_print,
@@ -69,31 +69,6 @@ defop(
 )
 
 
-def _text(source: str, name: str, symbol: str) -> tuple[Type, ...]:
-    return ()
-
-
-def _text_value(text: Dim, what: str, other: str, place: str, symbol: str) -> tuple[Type, ...]:
-    return ()
-
-
-defop(
-    "text",
-    "Reads a line of the standard input, or a variable of the environment (`source` is `input` or"
-    " `env`), or notes a text of the program (`literal`). The symbol is its number among the texts"
-    " that the run has read.",
-    params="source: str, name: str, symbol: str",
-    type=_text,
-    effect="io",
-)
-defop(
-    "text_value",
-    "What a text is, as a number of the host: the whole number that it says (`what` is `int`), its"
-    " length (`len`), or whether it is another text (`is`).",
-    params="text: dim, what: str, other: str, place: str, symbol: str",
-    type=_text_value,
-    effect="io",
-)
 defop(
     "save",
     "Writes a tensor to a SafeTensors file, under the name it has in the program.",

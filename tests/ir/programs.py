@@ -108,7 +108,7 @@ class Screen(interp.Host):
         if op.name == "print":
             shown = iter(values)
             parts = [str(next(shown).tolist()) if p is None else str(p) for p in attrs["parts"]]
-            self.lines.append("".join(parts))
+            self.lines.append("".join(parts).removesuffix("\n"))
             self.printed += values
         elif op.name == "save":
             self.saved[attrs["path"]] = values[0]
@@ -141,7 +141,7 @@ def known(expression: str, before: str = "", models: Mapping[str, FakeModel] | N
     module = lowered(f"{before}\nprint({expression})", models).module
     (op,) = (op for op in module.func("main").body.ops if op.name == "print")
     assert all(isinstance(part, str) for part in op.attrs["parts"]), op.attrs["parts"]
-    return "".join(op.attrs["parts"])
+    return "".join(op.attrs["parts"]).removesuffix("\n")
 
 
 def call(text: str, name: str, *args: Array) -> Array:

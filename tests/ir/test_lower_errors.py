@@ -44,7 +44,8 @@ EXPRESSIONS: list[tuple[str, str, str, str]] = [
     ("concat(1)", "E0203", "concat(1)", "tensors and at most one axis are needed"),
     ("transpose(x, 0)", "E0203", "transpose(x, 0)", "`transpose` exchanges two axes"),
     ('print("{} {}", 1)', "E0203", '"{} {}"', "2 holes `{}` for one value"),
-    ('print(1, end: "")', "E0203", 'end: ""', "`print` has no named arguments"),
+    ('print(1, sep: "")', "E0203", 'sep: ""', "`print` has no argument `sep`"),
+    ("print(1, end: 2)", "E0304", "end: 2", "what `print` ends with is a string known at build"),
     # types
     ("x + true", "E0302", "x + true", "no `+` of f16[2, 3] and bool"),
     ('x * "a"', "E0302", 'x * "a"', "no `*` of f16[2, 3] and string"),

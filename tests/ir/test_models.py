@@ -135,7 +135,7 @@ def test_a_file_is_opened_once_per_precision_and_listed_once() -> None:
 def test_metadata_is_known_at_build(expression: str, shown: str) -> None:
     module = lowered(f"{LOAD}print({expression})", FILES).module
     (op,) = (op for op in module.func("main").body.ops if op.name == "print")
-    assert op.attrs["parts"] == (shown,)
+    assert op.attrs["parts"] == (f"{shown}\n",)
 
 
 def test_a_size_from_metadata_shapes_the_program() -> None:

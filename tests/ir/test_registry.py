@@ -21,6 +21,7 @@ from tlc.ir.types import FLOATS, TensorType
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
     "save_model", "assert", "text", "text_value", "timed",
+    "tokenize", "detokenize", "detokenize_next",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -37,6 +38,9 @@ WITHOUT_SAMPLES = {
     "assert": "has no result; programs see it hold and fail",
     "text": "reads what is outside; test_testing.py gives it some",
     "text_value": "gives no tensor but a number",
+    "tokenize": "needs a vocabulary; tests/tokenizer gives it some",
+    "detokenize": "has no result; tests/tokenizer sees what it says",
+    "detokenize_next": "has no result; tests/tokenizer sees what it says",
     "timed": "marks a place; test_testing.py sees what stands behind it",
     "save": "has no result",
     "save_model": "has no result",
