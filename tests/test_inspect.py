@@ -9,6 +9,7 @@ import pytest
 from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import save_file
 
+from tests.coreml.writer import MilModel, Name
 from tlc.cli import run
 
 
@@ -79,6 +80,31 @@ def test_a_gguf_file_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     first, second = found["tensors"]
     assert (first["shape"], first["encoding"], first["bytes"]) == ([2, 32], "q4_0", 36)
     assert (second["name"], second["file"], second["device_bytes"]) == ("norm", "m.gguf", 6)
+
+
+def test_a_core_ml_package_shows_what_goes_in_and_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = MilModel(
+        {"photo": ("f32", (1, 3, 12, 16)), "rows": ("f16", (None, 2))},
+        ranges={"rows": [(1, 64), (2, 2)]},
+        images={"photo": (16, 12, 30)},
+    )
+    model.op("relu", {"y": ("f16", (None, 2))}, output=True, x=Name("rows"))
+    model.write(folder / "m.mlpackage")
+    text = shown(capsys, "m.mlpackage")
+    assert (
+        "inputs\n"
+        "  photo  f32[1, 3, 12, 16], a picture (BGR)\n"
+        "  rows   f16[1..64, 2]\n"
+        "\n"
+        "outputs\n"
+        "  y  f16[1, 2]\n"
+    ) in text
+    found = json.loads(shown(capsys, "m.mlpackage", "--json"))
+    assert found["inputs"][0]["image"] == {"width": 16, "height": 12, "color": "BGR"}
+    assert found["inputs"][1]["ranges"] == [[1, 64], [2, 2]]
+    assert [feature["name"] for feature in found["outputs"]] == ["y"]
 
 
 def test_names_cannot_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlc.ir.formats import PACKED
 from tlc.runtime.decode import BLOCK_FLOATS, PLAIN_FLOATS
 from tlc.runtime.float8 import FLOAT8
 from tlc.runtime.model_file import ModelFile, TensorEntry, element_count, open_model
+
+if TYPE_CHECKING:
+    from tlc.runtime.coreml.records import Feature
 
 _FLOATS = frozenset((*PLAIN_FLOATS, *FLOAT8, *BLOCK_FLOATS))
 _LONGEST_TEXT = 60  # characters of a metadata value that are shown
@@ -54,9 +57,45 @@ def _record(model: ModelFile) -> dict[str, Any]:
         "files": [{"name": part.name, "bytes": part.size} for part in model.parts],
         "parameters": _parameters(model.tensors.values()),
         "device_bytes": sum(map(device_bytes, model.tensors.values())),
+        **{
+            what: [_feature_record(feature) for feature in features]
+            for what, features in _features(model).items()
+        },
         "metadata": {key: _plain(value) for key, value in model.metadata.items()},
         "tensors": tensors,
     }
+
+
+def _features(model: ModelFile) -> dict[str, list[Feature]]:
+    """What goes into a Core ML model and comes out of it; nothing for a file of tensors alone."""
+    from tlc.runtime.coreml import CoreMLFile
+
+    if not isinstance(model, CoreMLFile):
+        return {}
+    return {"inputs": model.description.inputs, "outputs": model.description.outputs}
+
+
+def _feature_record(feature: Feature) -> dict[str, Any]:
+    image = feature.image
+    return {
+        "name": feature.name,
+        "type": feature.dtype,
+        "shape": None if feature.shape is None else list(feature.shape),
+        "ranges": feature.ranges,
+        "image": image and {"width": image.width, "height": image.height, "color": image.color},
+    }
+
+
+def _feature(feature: Feature) -> str:
+    """`f32[1, 3, 224, 224], a picture (RGB)`; a dimension that may differ is `1..64` or `?`."""
+    if not feature.shape:  # an array without axes is one of which the model says no more
+        return feature.dtype
+    dims = ["?" if size is None else str(size) for size in feature.shape]
+    for at, (low, high) in enumerate(feature.ranges or ()):
+        if low != high and at < len(dims):
+            dims[at] = f"{low}..{high or ''}"
+    image = f", a picture ({feature.image.color})" if feature.image else ""
+    return f"{feature.dtype}[{', '.join(dims)}]{image}"
 
 
 def _plain(value: object) -> object:
@@ -89,6 +128,11 @@ def _lines(model: ModelFile) -> Iterator[str]:
         yield from ("", "files")
         for part in model.parts:
             yield f"  {_name(part.name)}  {part.size:,} bytes"
+    for what, features in _features(model).items():
+        yield from ("", what)
+        width = max((len(_name(feature.name)) for feature in features), default=0)
+        for feature in features:
+            yield f"  {_name(feature.name):{min(width, 48)}}  {_feature(feature)}"
     if model.metadata:
         yield from ("", "metadata")
         width = max(len(_name(key)) for key in model.metadata)
