@@ -237,6 +237,14 @@ def test_a_picture_of_the_caller_is_preprocessed() -> None:
     np.testing.assert_array_equal(model.f(planes(SCENE).astype(np.float16)), small())
 
 
+def test_a_picture_as_it_is_does_not_fit() -> None:
+    scaled("m.mlmodel", RGB)
+    source = 'm = load_model("m.mlmodel")\nlet y = m.predict(load_image("scene.png"))'
+    code, message, hint = refused(source)
+    assert (code, hint) == ("E0301", "`preprocess(img)` makes what the model wants")
+    assert "`photo` is [1, 3, 12, 16], and this is f16[3, 37, 53]" in message
+
+
 LOAD = 'img = load_image("scene.png")\na = load_model("a.mlmodel")\nb = load_model("b.mlmodel")\n'
 
 

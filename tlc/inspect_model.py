@@ -116,7 +116,7 @@ def _parameters(entries: Iterable[TensorEntry]) -> int:
 def _lines(model: ModelFile) -> Iterator[str]:
     entries = list(model.tensors.values())
     yield (
-        f"{_name(model.path)}: {model.format} {model.quantization},"
+        f"{_name(model.path)}: {' '.join(filter(None, (model.format, model.quantization)))},"
         f" {_count(len(entries), 'tensor')}, {_parameters(entries):,} parameters,"
         f" {sum(part.size for part in model.parts):,} bytes"
     )
@@ -138,6 +138,8 @@ def _lines(model: ModelFile) -> Iterator[str]:
         width = max(len(_name(key)) for key in model.metadata)
         for key, value in model.metadata.items():
             yield f"  {_name(key):{min(width, 48)}}  {_shown(value)}"
+    if not entries:
+        return
     yield from ("", "types")
     for encoding in sorted({entry.encoding for entry in entries}):
         of_it = [entry for entry in entries if entry.encoding == encoding]
@@ -147,7 +149,7 @@ def _lines(model: ModelFile) -> Iterator[str]:
             f" {sum(entry.nbytes for entry in of_it):>15,} bytes{use}"
         )
     yield from ("", "tensors")
-    width = min(max((len(_name(entry.name)) for entry in entries), default=0), 64)
+    width = min(max(len(_name(entry.name)) for entry in entries), 64)
     for entry in entries:
         shape = str(list(entry.shape))
         yield (

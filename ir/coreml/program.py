@@ -157,13 +157,12 @@ def _as_declared(m: Maker, value: Lowered, type: MilType) -> Lowered:
     return m.b.cast(value, m.dtype(type.dtype))
 
 
-def bind(m: Maker, name: str, value: Value, type: MilType) -> Value:
-    """An argument as an input of the model. Raises Refusal when it does not fit."""
+def bind(m: Maker, name: str, value: Value, type: MilType, hint: str = "") -> Value:
+    """An argument as an input of the model. Raises Refusal, with the hint, when it does not fit."""
     shape = value.tensor.shape
     if not fits(shape, type.shape):
         wanted = show_shape(["?" if d is None else d for d in type.shape])
-        hint = ""
-        if len(shape) + 1 == len(type.shape) and type.shape[0] == 1:
+        if not hint and len(shape) + 1 == len(type.shape) and type.shape[0] == 1:
             hint = "add the batch: `unsqueeze(x, 0)`"
         raise Refusal("E0301", f"`{name}` is {wanted}, and this is {value.type}", hint)
     wanted = m.dtype(type.dtype)

@@ -65,8 +65,12 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
     network, features = header.network, header.description.inputs
     inputs = {f.name: f for f in features} if network else dict(header.program.inputs)
     placed = _placed(cx, list(inputs), args, span)
-    bound = {name: bind(maker, name, _tensor(cx, arg, inputs[name].dtype), inputs[name])
-             for name, arg in placed.items()}  # fmt: skip
+    images = {feature.name for feature in features if feature.image is not None}
+    bound: dict[str, Value] = {}
+    for name, arg in placed.items():
+        hint = "`preprocess(img)` makes what the model wants" if name in images else ""
+        value = _tensor(cx, arg, inputs[name].dtype)
+        bound[name] = bind(maker, name, value, inputs[name], hint)
     _limits(maker, features, bound)
     if network is None:
         found = lower_program(maker, header.program, bound, tensor)
