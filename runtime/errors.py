@@ -125,4 +125,9 @@ CODES: dict[str, tuple[str, str]] = {
         "The lint found what Apple's compiler would refuse, or what tlc's own kernels avoid. After"
         " `tlc build --verify` this is a fault of tlc; please report it with the message.",
     ),
+    "E0706": (
+        "the GPU did not finish",
+        "Metal ended the work with an error: a kernel that ran too long, or memory that could"
+        " not be had. The message is Metal's own; what the run computed is lost.",
+    ),
 }

@@ -112,7 +112,8 @@ def test_a_run_error_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
         (["run", "a", "--devise", "cpu"], "`tlc run` has no option `--devise`"),
         (
             ["run", "a", "--device", "tpu"],
-            "`--device` is one of auto, metal, cpu, emulator, emulator-fast, reference, not `tpu`",
+            "`--device` is one of auto, metal, metal-objc, cpu, emulator, emulator-fast, reference,"
+            " not `tpu`",
         ),
         (["build", "a.tl", "--emit"], "`--emit` needs a value"),
         (["inspect", "a", "--json=yes"], "`--json` takes no value"),

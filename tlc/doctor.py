@@ -45,7 +45,7 @@ def report() -> str:
         *(f"  {name:12} {_version(name)}" for name in _PACKAGES),
     ]
     if sys.version_info >= (3, 14):
-        lines.append("  metalcompute has no wheel for Python 3.14 or newer; use 3.13 on a Mac")
+        lines.append("  metalcompute has no wheel for Python 3.14 or newer; use 3.13 or metal-objc")
     return "\n".join(lines)
 
 

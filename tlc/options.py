@@ -6,7 +6,7 @@ writes the help texts.
 
 from __future__ import annotations
 
-DEVICES = ("auto", "metal", "cpu", "emulator", "emulator-fast", "reference")
+DEVICES = ("auto", "metal", "metal-objc", "cpu", "emulator", "emulator-fast", "reference")
 STAGES = ("tokens", "ast", "ir", "plan", "msl")
 
 

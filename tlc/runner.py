@@ -102,7 +102,7 @@ def open_program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, s
 
 def _placement(manifest: dict[str, Any], device: str, options: dict[str, Any]) -> None:
     """Say once when the program asks for other hardware than it runs on."""
-    kind = {"metal": "gpu", "cpu": "cpu"}.get(device, device)
+    kind = {"metal": "gpu", "metal-objc": "gpu"}.get(device, device)
     others = [hint for hint in manifest["hints"] if hint != kind]
     if others:
         text = f"the program asks for {' and '.join(others)}, and runs on {device}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from tlc.runtime.devices import objc
 from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from tlc.runtime.devices import Kernel, Launch
@@ -20,7 +21,6 @@ MAX_IN_FLIGHT = 60
 SMALLEST_BUFFER = 16  # Metal makes no empty buffers
 COPY_BYTES = 16 << 20  # weights are copied in pieces, so that a mapped file stays mapped piecewise
 DARWIN_OF_MACOS_14 = 23
-INSTALL = "pip install 'tlc[metal]'"
 
 
 class MetalBuffer:
@@ -65,8 +65,7 @@ class MetalDevice:
     def __init__(self) -> None:
         reason = why_not()
         if reason:
-            hint = INSTALL if "missing" in reason else "use the cpu device: --device cpu"
-            raise RunError("E0702", f"the metal device cannot be used: {reason}", hint)
+            raise RunError("E0702", f"the metal device cannot be used: {reason}", _instead())
         import metalcompute
 
         self._error: type[Exception] = metalcompute.error
@@ -75,7 +74,7 @@ class MetalDevice:
         except self._error as error:
             raise RunError("E0702", f"the metal device cannot be used: {error}") from None
         self._in_flight: list[Any] = []
-        self._push, self._pop = _autorelease()
+        self._push, self._pop = objc.autorelease_pools()
 
     def library(self, text: str, kernels: Sequence[Kernel]) -> MetalLibrary:
         """Compile `text` with Metal's own compiler. Raises RunError E0703 with its message."""
@@ -175,24 +174,22 @@ def why_not() -> str:
         return "it needs macOS"
     system = os.uname()
     if system.machine != "arm64":
-        return "it needs a Mac with Apple silicon"
+        return "it needs a Mac with Apple silicon; metalcompute has no wheel for Intel"
     if int(system.release.partition(".")[0]) < DARWIN_OF_MACOS_14:
         return "it needs macOS 14 or newer"
     if sys.version_info >= (3, 14):
-        return "metalcompute is not available for Python 3.14 and newer; use Python 3.13"
+        return "metalcompute has no wheel for Python 3.14 and newer; Python 3.13 has one"
     try:
         import metalcompute  # noqa: F401
     except ImportError:
-        return "the Python package metalcompute is missing"
+        return "the Python package metalcompute is missing; pip install 'tlc[metal]'"
     return ""
 
 
-def _autorelease() -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    """Push and pop of an autorelease pool; without one, Metal's temporary objects pile up."""
-    import ctypes
+def _instead() -> str:
+    """The device that works here."""
+    from tlc.runtime.devices import metal_objc
 
-    runtime = ctypes.CDLL("/usr/lib/libobjc.A.dylib")
-    push, pop = runtime.objc_autoreleasePoolPush, runtime.objc_autoreleasePoolPop
-    push.restype = ctypes.c_void_p
-    pop.argtypes, pop.restype = [ctypes.c_void_p], None
-    return push, pop
+    if metal_objc.why_not():
+        return "use the cpu device: --device cpu"
+    return "--device metal-objc runs on the GPU without a package, --device cpu without a GPU"

@@ -10,15 +10,16 @@ if TYPE_CHECKING:
 
     from tlc.runtime.devices import Device
 
-NAMES = ("auto", "metal", "cpu", "emulator", "emulator-fast")
+NAMES = ("auto", "metal", "metal-objc", "cpu", "emulator", "emulator-fast")
 
 
 def available() -> dict[str, str]:
     """Every device by name, with the reason why it cannot be used here or an empty text."""
-    from tlc.runtime.devices import emulator, metal, toolchain
+    from tlc.runtime.devices import emulator, metal, metal_objc, toolchain
 
     return {
         "metal": metal.why_not(),
+        "metal-objc": metal_objc.why_not(),
         "cpu": toolchain.why_not(),
         "emulator": emulator.why_not(),
     }
@@ -39,6 +40,10 @@ def open_device(name: str = "auto") -> Device:
             from tlc.runtime.devices.metal import MetalDevice
 
             device = MetalDevice()
+        case "metal-objc":
+            from tlc.runtime.devices.metal_objc import MetalObjcDevice
+
+            device = MetalObjcDevice()
         case "cpu":
             from tlc.runtime.devices.cpu import CpuDevice
 

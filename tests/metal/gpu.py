@@ -7,6 +7,7 @@ last element run too; memory ends at a page that nobody may touch.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
 from tlc.runtime.msl.build import Function, Kernels, build
@@ -17,8 +18,22 @@ WIDTH = 32  # of a simdgroup
 MOST_THREADS = 1024  # of a threadgroup
 
 
+class Mapped(EmulatedBuffer):
+    """A buffer over memory of the host, of which the GPU sees what is there when it runs."""
+
+    def __init__(self, address: int, nbytes: int) -> None:
+        super().__init__(nbytes)
+        self.address = address
+
+    def refresh(self) -> None:
+        self.write(ctypes.string_at(self.address, self.nbytes))
+
+
 class Dispatch:
-    """A kernel, its threadgroups, and buffers by number with the offset each is bound at."""
+    """A kernel, its threadgroups, and buffers by number with the offset each is bound at.
+
+    Bytes in the place of a buffer are one that is there for this dispatch.
+    """
 
     def __init__(
         self,
@@ -26,7 +41,7 @@ class Dispatch:
         function: Function,
         groups: int,
         threads: int,
-        buffers: dict[int, tuple[EmulatedBuffer, int]],
+        buffers: dict[int, tuple[EmulatedBuffer | bytes, int]],
     ) -> None:
         self.kernels, self.function = kernels, function
         self.groups, self.threads, self.buffers = groups, threads, buffers
@@ -35,7 +50,8 @@ class Dispatch:
         return not slots.isdisjoint(self.slots())
 
     def slots(self) -> set[int]:
-        return {buffer.slot for buffer, _ in self.buffers.values()}
+        bound = [buffer for buffer, _ in self.buffers.values()]
+        return {buffer.slot for buffer in bound if isinstance(buffer, EmulatedBuffer)}
 
 
 class CommandBuffer:
@@ -43,7 +59,7 @@ class CommandBuffer:
 
     def __init__(self, dispatches: Sequence[Dispatch] = ()) -> None:
         self.dispatches = list(dispatches)
-        self.committed = self.done = False
+        self.encoded = self.committed = self.done = False
         self.error = ""
 
 
@@ -88,19 +104,32 @@ class Gpu:
             each.done = True
             for dispatch in each.dispatches:
                 self._run(dispatch)
+            each.dispatches.clear()
 
     def _run(self, dispatch: Dispatch) -> None:
         self.dispatched += 1
         self.threads += dispatch.groups * dispatch.threads
+        bound = {index: ready(buffer) for index, (buffer, _) in dispatch.buffers.items()}
         found = launch(
             dispatch.kernels,
             dispatch.function.name,
-            {index: buffer for index, (buffer, _) in dispatch.buffers.items()},
+            bound,
             (dispatch.groups,),
             (dispatch.threads,),
             offsets={index: offset for index, (_, offset) in dispatch.buffers.items()},
         )
         self.findings += map(str, found)
+
+
+def ready(buffer: EmulatedBuffer | bytes) -> EmulatedBuffer:
+    """A buffer with the bytes that a dispatch is to see."""
+    if isinstance(buffer, bytes):
+        made = EmulatedBuffer(len(buffer))
+        made.write(buffer)
+        return made
+    if isinstance(buffer, Mapped):
+        buffer.refresh()
+    return buffer
 
 
 def slots_of(work: CommandBuffer) -> set[int]:

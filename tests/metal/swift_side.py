@@ -14,7 +14,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
@@ -23,15 +22,14 @@ from types import ModuleType
 from typing import Any
 
 from tests.metal.gpu import WIDTH, CommandBuffer, Dispatch, Gpu, most_threads
-from tlc.runtime.devices import cache, toolchain
+from tests.metal.native import compiled
+from tlc.runtime.devices import toolchain
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import Kernels
 from tlc.runtime.msl.emulator import EmulatedBuffer
 
-HERE = Path(__file__).parent
 VERSION = "0.2.9"
 SHA256 = "8e06ee4616cf3aa26384d8ff10e910c19ae4d8bc85a9ae2f202f5134729c46c6"
-OURS = ("swift_side.c", "metalcompute.h")
 
 CANNOT_CREATE_DEVICE, FAILED_TO_COMPILE = -1, -4
 CANNOT_CREATE_PIPELINE = -11  # by which the C file understands "Cannot create command encoder"
@@ -46,26 +44,19 @@ class NotHere(Exception):
 
 def extension() -> ModuleType:
     """The module `metalcompute`, built once for this Python. Raises NotHere."""
-    try:
-        tool = toolchain.usable(toolchain.find())
-    except RunError as error:
-        raise NotHere(error.message) from None
+    if reason := toolchain.why_not():
+        raise NotHere(reason)
     include = sysconfig.get_path("include")
     if not os.path.exists(os.path.join(include, "Python.h")):
         raise NotHere("the headers of this Python are not installed")
-    ours = [(HERE / name).read_bytes() for name in OURS]
-    which = [SHA256, sysconfig.get_config_var("SOABI") or sys.version, tool.identity()]
 
-    def build(path: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "metalcompute.c").write_bytes(genuine(folder))
-            front = [tool.path, "cc"] if tool.kind == "zig" else [tool.path]
-            options = ["-shared", "-fPIC", "-O1", "-w", f"-I{HERE}", f"-I{include}", "-o", path]
-            sources = [os.path.join(folder, "metalcompute.c"), str(HERE / "swift_side.c")]
-            where = dict(os.environ, ZIG_GLOBAL_CACHE_DIR=folder, ZIG_LOCAL_CACHE_DIR=folder)
-            subprocess.run([*front, *options, *sources], check=True, env=where)
+    def published(folder: Path) -> list[str]:
+        file = folder / "metalcompute.c"
+        file.write_bytes(genuine(folder))
+        return [str(file), f"-I{include}"]
 
-    path = cache.fetch(cache.key([*map(str.encode, which), *ours]), build)
+    abi = sysconfig.get_config_var("SOABI") or sys.version
+    path = compiled(["swift_side.c"], [SHA256, abi], published)
     loader = ExtensionFileLoader("metalcompute", path)
     spec = importlib.util.spec_from_file_location("metalcompute", path, loader=loader)
     assert spec
@@ -76,12 +67,12 @@ def extension() -> ModuleType:
     return module
 
 
-def genuine(folder: str) -> bytes:
+def genuine(folder: Path) -> bytes:
     """metalcompute.c as it was published. Raises NotHere when pip cannot get it."""
-    wanted = Path(folder) / "wanted.txt"
+    wanted = folder / "wanted.txt"
     wanted.write_text(f"metalcompute=={VERSION} --hash=sha256:{SHA256}\n")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:")
-    where = ("--require-hashes", "-r", str(wanted), "-d", folder)
+    where = ("--require-hashes", "-r", str(wanted), "-d", str(folder))
     done = subprocess.run(
         [sys.executable, "-m", "pip", "download", *options, *where],
         capture_output=True, text=True, check=False, timeout=120,
@@ -89,7 +80,7 @@ def genuine(folder: str) -> bytes:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it says nothing"]
         raise NotHere(f"pip cannot get metalcompute {VERSION}: {last[0]}")
-    packed = Path(folder) / f"metalcompute-{VERSION}.tar.gz"
+    packed = folder / f"metalcompute-{VERSION}.tar.gz"
     assert hashlib.sha256(packed.read_bytes()).hexdigest() == SHA256
     with tarfile.open(packed) as archive:
         file = archive.extractfile(f"metalcompute-{VERSION}/src/metalcompute.c")
@@ -190,7 +181,7 @@ class SwiftSide:
         if number > MOST_BUFFERS or not all(isinstance(b, EmulatedBuffer) for b in buffers):
             return BUFFER_NOT_FOUND
         groups = -(-count // size)
-        bound = {index: (buffer, 0) for index, buffer in enumerate(buffers) if buffer is not None}
+        bound = {index: (buffer, 0) for index, buffer in enumerate(buffers) if buffer}
         work = CommandBuffer([Dispatch(kernels, compiled, groups, size, bound)])
         self.gpu.commit(work)
         return self._opened(work)

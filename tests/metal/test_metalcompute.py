@@ -23,7 +23,7 @@ from tests.metal.gpu import QUEUE, CommandBuffer, Gpu
 from tests.metal.swift_side import NotHere, SwiftSide, extension
 from tests.test_llama import DATA, TEXT
 from tests.test_programs import PROGRAMS, expected_lines, output
-from tlc.runtime.devices import Kernel, Launch, emulator, metal
+from tlc.runtime.devices import Kernel, Launch, emulator, metal, objc
 from tlc.runtime.devices.metal import MetalDevice
 from tlc.runtime.errors import RunError
 
@@ -104,7 +104,7 @@ def side(metalcompute: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     pools = Pools()
     monkeypatch.setitem(sys.modules, "metalcompute", metalcompute)
     monkeypatch.setattr(metal, "why_not", lambda: "")
-    monkeypatch.setattr(metal, "_autorelease", lambda: (pools.push, pools.pop))
+    monkeypatch.setattr(objc, "autorelease_pools", lambda: (pools.push, pools.pop))
     side = SwiftSide(metalcompute, Gpu())
     yield side
     gc.collect()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlc.runtime.devices import Kernel, Launch, metal
+from tlc.runtime.devices import Kernel, Launch, metal, objc
 from tlc.runtime.devices.metal import MetalDevice
 from tlc.runtime.devices.select import available, open_device
 from tlc.runtime.errors import RunError
@@ -178,7 +178,7 @@ def gpu(mac: None, monkeypatch: pytest.MonkeyPatch) -> Gpu:
         return len(gpu.pools)
 
     monkeypatch.setattr(
-        metal, "_autorelease", lambda: (push, lambda token: gpu.pools.append(f"pop {token}"))
+        objc, "autorelease_pools", lambda: (push, lambda token: gpu.pools.append(f"pop {token}"))
     )
     return gpu
 
@@ -321,13 +321,19 @@ def test_a_mac_without_a_gpu(gpu: Gpu) -> None:
     ("platform", "machine", "release", "python", "reason"),
     [
         ("linux", "x86_64", "6.1.0", (3, 12), "it needs macOS"),
-        ("darwin", "x86_64", "23.0.0", (3, 12), "it needs a Mac with Apple silicon"),
+        (
+            *("darwin", "x86_64", "23.0.0", (3, 12)),
+            "it needs a Mac with Apple silicon; metalcompute has no wheel for Intel",
+        ),
         ("darwin", "arm64", "22.6.0", (3, 12), "it needs macOS 14 or newer"),
         (
             *("darwin", "arm64", "25.1.0", (3, 14)),
-            "metalcompute is not available for Python 3.14 and newer; use Python 3.13",
+            "metalcompute has no wheel for Python 3.14 and newer; Python 3.13 has one",
         ),
-        ("darwin", "arm64", "23.0.0", (3, 13), "the Python package metalcompute is missing"),
+        (
+            *("darwin", "arm64", "23.0.0", (3, 13)),
+            "the Python package metalcompute is missing; pip install 'tlc[metal]'",
+        ),
     ],
 )
 def test_why_not(
@@ -346,9 +352,10 @@ def test_why_not(
     with pytest.raises(RunError, match="E0702") as caught:
         open_device("metal")
     assert caught.value.message == f"the metal device cannot be used: {reason}"
-    wants_package = "metalcompute is missing" in reason
     assert caught.value.hint == (
-        "pip install 'tlc[metal]'" if wants_package else "use the cpu device: --device cpu"
+        "--device metal-objc runs on the GPU without a package, --device cpu without a GPU"
+        if (platform, machine) == ("darwin", "arm64")
+        else "use the cpu device: --device cpu"
     )
     assert open_device("auto").name == "cpu"
 
