@@ -5,8 +5,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tlc.cli import run
+from tlc.runtime.model_file import open_model
 
 NUMBERS = {
     "uint8": 255, "int8": -128, "uint16": 65535, "int16": -32768, "uint32": 2**32 - 1,
@@ -64,3 +66,40 @@ def test_every_entry_is_a_value_of_the_program_and_survives_saving(
     for name in ("first.tl", "again.tl"):
         assert run(["run", name, "--device", "reference"]) == 0
         assert capfd.readouterr().out == SHOWN
+
+
+def test_the_config_of_a_folder_survives_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bert").mkdir()
+    save_file({"w": np.arange(6, dtype=np.float16)}, "bert/model.safetensors", {"author": "Ada"})
+    Path("bert/config.json").write_text('{"layers": 6, "eps": 1e-12, "sizes": {"in": [3, 4]}}')
+    shown = """
+        print(model.metadata["author"], model.metadata["layers"] + 1, model.metadata["eps"])
+        print(model.metadata["sizes.in"][1], model.w)
+    """
+    save = 'save_model(model, "saved.safetensors")'
+    Path("first.tl").write_text(f'model = load_model("bert")\n{shown}\n{save}')
+    Path("again.tl").write_text(f'model = load_model("saved.safetensors")\n{shown}')
+    for name in ("first.tl", "again.tl"):
+        assert run(["run", name, "--device", "reference"]) == 0
+        assert capfd.readouterr().out == "Ada 7 1e-12\n4 [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]\n"
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_saved_tensor_is_loaded_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save = (
+        'let half = ones([2, 3]) / 3\nsave(half, "half.safetensors")\n'
+        'save((half as float32) / 7.0, "wide.safetensors")\n'
+    )
+    Path("p.tl").write_text(save)
+    assert run(["run", "p.tl", "--device", device]) == 0
+    half = np.full((2, 3), 1 / 3, np.float16)
+    assert open_model("half.safetensors").metadata == {"format": "pt"}
+    np.testing.assert_array_equal(load_file("half.safetensors")["half"], half, strict=True)
+    found = load_file("wide.safetensors")["tensor"]
+    np.testing.assert_array_equal(found, half.astype(np.float32) / np.float32(7), strict=True)
