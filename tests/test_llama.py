@@ -118,12 +118,12 @@ def test_the_layers_are_one_loop() -> None:
 
 
 def test_a_layer_is_few_launches() -> None:
-    """Norm, projections, rotary positions of the keys, attention, its output; norm, gate, product
-    with the gate, output. The table of rotary positions is made once, before all layers."""
+    """Norm, projections, rotary positions of the keys, attention, its output; norm, gated product,
+    output. The table of rotary positions is made once, before all layers."""
     built = driver.build("llama.tl", text=TEXT)
     steps = built.manifest["entries"]["logits"]["steps"]
     (loop,) = [step for step in steps if step[0] == "loop"]
-    assert [step[0] for step in loop[3]] == ["launch"] * 9
+    assert [step[0] for step in loop[3]] == ["launch"] * 8
     assert [step[0] for step in steps if step is not loop] == ["launch"] * 4
 
 

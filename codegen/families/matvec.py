@@ -47,8 +47,7 @@ def _rows(draft: Draft, product: Product) -> int:
 def _strips(draft: Draft, product: Product, strip: int, template: str, **context: Any) -> Kernel:
     """A kernel whose work items are strips of columns of a batch."""
     strips = (product.columns + (strip - 1)) // strip
-    start, finish = lanes_after(draft.region, draft.sizes, product)
-    sums = f"ld8(sums + i * {strip}u + j)"
+    start, finish = lanes_after(draft.region, draft.sizes, product, strip)
     return draft.kernel(
         template,
         groups=groups_for(product.batch * strips, 1),
@@ -58,8 +57,8 @@ def _strips(draft: Draft, product: Product, strip: int, template: str, **context
         count=product.batch * strips,
         place=positions(draft.sizes, "work", [("n0", strips, strip)], product.batched),
         start=start,
-        body=finish(sums, Lanes("n")),
-        tail=[] if is_multiple(product.columns, 8) else finish(sums, Lanes("n", "real")),
+        body=finish(Lanes("n")),
+        tail=[] if is_multiple(product.columns, 8) else finish(Lanes("n", "real")),
         **context,
     )
 
@@ -88,16 +87,17 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
     elif product.columns.is_static:
         most = min(_STRIP, max(64, int(product.columns) // 16))
     strip = pieces(product.columns, most, 8)
-    read: dict[str, Any] = {}
-    if packed:
-        place = right.place(sizes, "b", "n", "k0")
-        block = f"in{right.access.arg} + ({place}) / {packed.block}u * {packed.nbytes}u"
-        read = {"part": packed.part, "block": block}
-    if product.layout == "nt":
-        read |= _lines(sizes, right, right.place(sizes, "b", "n", "k0"), right.line)
-    else:
-        element = scalar_load(right.access, right.place(sizes, "b", "n", "k"))
-        read = {"packed": "", "element": element}
+    reads: list[dict[str, Any]] = []
+    for side in product.rights:
+        place = side.place(sizes, "b", "n", "k0")
+        if product.layout == "nt":
+            reads.append(_lines(sizes, side, place, side.line))
+        else:
+            element = scalar_load(side.access, side.place(sizes, "b", "n", "k"))
+            reads.append({"packed": "", "element": element})
+        if packed:
+            block = f"in{side.access.arg} + ({place}) / {packed.block}u * {packed.nbytes}u"
+            reads[-1]["block"] = block
     return _strips(
         draft,
         product,
@@ -105,12 +105,13 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         "dots",
         depth=depth,
         left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
-        **read,
+        part=packed.part if packed else 0,
+        reads=reads,
     )
 
 
 def _cpu_columns(draft: Draft, product: Product) -> Kernel:
-    sizes, left, right = draft.sizes, product.left, product.right
+    sizes, left = draft.sizes, product.left
     # long runs of neighbours, but several strips
     strip = _WIDE_STRIP
     if product.columns.is_static:
@@ -121,7 +122,10 @@ def _cpu_columns(draft: Draft, product: Product) -> Kernel:
         pieces(product.columns, strip, 8),
         "columns",
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
-        **_lines(sizes, right, right.place(sizes, "b", "n0", "k0"), right.depth),
+        reads=[
+            _lines(sizes, side, side.place(sizes, "b", "n0", "k0"), side.depth)
+            for side in product.rights
+        ],
     )
 
 
@@ -183,13 +187,13 @@ def _apple_dots(draft: Draft, product: Product) -> Kernel:
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 4)], product.batched),
         left=_read(sizes, product.left, "m", "x[m]", chunk),
-        right=_read(sizes, product.right, "n", "w", chunk),
+        rights=[_read(sizes, side, "n", "w", chunk) for side in product.rights],
         after=element_after(draft.region, sizes, product),
     )
 
 
 def _apple_columns(draft: Draft, product: Product) -> Kernel:
-    sizes, left, right = draft.sizes, product.left, product.right
+    sizes, left = draft.sizes, product.left
     blocks = (product.columns + 31) // 32
     return draft.kernel(
         "columns",
@@ -200,6 +204,6 @@ def _apple_columns(draft: Draft, product: Product) -> Kernel:
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 32)], product.batched),
         left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
-        right=scalar_load(right.access, right.place(sizes, "b", "n", "k")),
+        rights=[scalar_load(r.access, r.place(sizes, "b", "n", "k")) for r in product.rights],
         after=element_after(draft.region, sizes, product),
     )

@@ -75,20 +75,21 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`batch` products of [rows, depth] and [depth, columns].
+    """`batch` products of [rows, depth] and [depth, columns], or two with the same left operand.
 
-    layout  how the right operand lies: `nt`, neighbours along K (weights [out, in]); `nn`, along
+    sums    the value of each product.
+    layout  how the right operands lie: `nt`, neighbours along K (weights [out, in]); `nn`, along
             the columns; `any` other way.
     after   what follows the sum reads: accesses with strides along batch, row and column.
     """
 
-    sum: Value
+    sums: tuple[Value, ...]
     batch: Dim
     rows: Dim
     columns: Dim
     depth: Dim
     left: Operand
-    right: Operand
+    rights: tuple[Operand, ...]
     layout: Literal["nt", "nn", "any"]
     after: list[tuple[Access, Dims]]
 
@@ -103,6 +104,16 @@ class Product:
         return (batch if self.batched else ZERO, *rest)
 
     @property
+    def right(self) -> Operand:
+        """The first right operand; another has the same strides and encoding."""
+        return self.rights[0]
+
+    @property
+    def names(self) -> list[str]:
+        """What the sums of each product are called in a kernel."""
+        return ["sum"] if len(self.sums) == 1 else [f"sum{r}" for r in range(len(self.sums))]
+
+    @property
     def element(self) -> Literal["half", "float"]:
         """The type that holds the elements of both operands exactly."""
         sides = (self.left.access.encoding, self.right.access.encoding)
@@ -111,25 +122,28 @@ class Product:
 
 def product_of(region: Region) -> Product:
     """The product of a region. One column is seen as one row: the same numbers transposed."""
-    op = region.only("contract")
-    left, right = (region.access(value) for value in op.operands)
-    if left is None or right is None:
+    ops = [op for op in region.ops if op.name == "contract"]
+    left = region.access(ops[0].operands[0])
+    found = [region.access(op.operands[1]) for op in ops]
+    rights = [right for right in found if right is not None]
+    if left is None or len(rights) < len(ops):
         raise InternalError("the operands of a product are read from memory")
-    *lead, rows, columns = op.result.tensor.shape
+    *lead, rows, columns = ops[0].result.tensor.shape
     batch, depth = (lead[0] if lead else ONE), left.shape[-1]
 
     def three(strides: Sequence[Dim]) -> list[Dim]:
         return [strides[0] if batch != ONE else ZERO, *strides[-2:]]
 
-    (bl, ml, kl), (br, kr, nr) = three(left.strides), three(right.strides)
-    one, other = Operand(left, bl, ml, kl), Operand(right, br, nr, kr)
-    after = [(a, tuple(three(a.strides))) for a in region.reads([region.result], [op.result])]
-    if columns == ONE and rows != ONE and right.encoding in FLOATS:
-        one, other, rows, columns = other, one, columns, rows
+    one = Operand(left, *three(left.strides))
+    others = [Operand(right, b, n, k) for right in rights for b, k, n in [three(right.strides)]]
+    sums = tuple(op.result for op in ops)
+    after = [(a, tuple(three(a.strides))) for a in region.reads([region.result], sums)]
+    if columns == ONE and rows != ONE and len(ops) == 1 and rights[0].encoding in FLOATS:
+        (other,) = others
+        one, others, rows, columns = other, [one], columns, rows
         after = [(access, (b, n, m)) for access, (b, m, n) in after]
-    return Product(
-        op.result, batch, rows, columns, depth, one, other, _layout(other, depth, columns), after
-    )
+    layout = _layout(others[0], depth, columns)
+    return Product(sums, batch, rows, columns, depth, one, tuple(others), layout, after)
 
 
 def _layout(right: Operand, depth: Dim, columns: Dim) -> Literal["nt", "nn", "any"]:
@@ -171,11 +185,12 @@ def lane_reader(
 
 
 def lanes_after(
-    region: Region, sizes: Sizes, product: Product
-) -> tuple[list[str], Callable[[str, Lanes], list[str]]]:
+    region: Region, sizes: Sizes, product: Product, stride: int
+) -> tuple[list[str], Callable[[Lanes], list[str]]]:
     """Statements for a row `m` of batch `b`, and those that finish lanes of it.
 
-    The latter take the expression of the sums and the columns of the lanes.
+    The latter take the columns of the lanes, whose sums stand in an array for each product, after
+    `stride` others for each row.
     """
     rows = Rows(region, sizes)
     start: list[str] = []
@@ -185,9 +200,12 @@ def lanes_after(
     place = plus("out", offset(sizes, ZERO, product.out[:2], ("b", "m")))
     start.append(f"device {buffer_type(region.out.dtype)}* out_row = {place};")
 
-    def finish(sums: str, lanes: Lanes) -> list[str]:
+    def finish(lanes: Lanes) -> list[str]:
         scope = Scope(region, LANES, sizes)
-        lines = [scope.define(product.sum, sums)]
+        lines = [
+            scope.define(value, f"ld8({name}s + i * {stride}u + j)")
+            for value, name in zip(product.sums, product.names, strict=True)
+        ]
         lines += scope.compute([region.result], rows.load(lanes))
         value, where = scope.names[region.result], f"out_row + {lanes.at}"
         return [*lines, lane_store(kind(region.result), where, value, lanes.count)]
@@ -196,10 +214,10 @@ def lanes_after(
 
 
 def element_after(region: Region, sizes: Sizes, product: Product) -> list[str]:
-    """Statements that finish `sum`, of column `n` of row `m` of batch `b`, and store it."""
+    """Statements that finish the sums of column `n` of row `m` of batch `b`, and store them."""
     scope = Scope(region, SCALARS, sizes)
     strides = {access.value: steps for access, steps in product.after}
-    scope.names[product.sum] = "sum"
+    scope.names |= dict(zip(product.sums, product.names, strict=True))
     lines = scope.compute(
         [region.result],
         lambda a: scalar_load(a, offset(sizes, a.offset, strides[a.value], ("b", "m", "n"))),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tlc.codegen.assembly import Array, Draft, Kernel, groups_for
 from tlc.codegen.families.product import (
+    LaneReader,
     Operand,
     Product,
     element_after,
@@ -47,20 +48,23 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
     most = profile.small_tile if few else profile.tile
     tile = Tile(
         pieces(product.rows, most.rows, _ROWS),
-        pieces(product.columns, most.columns, _PANEL),
+        pieces(product.columns, most.columns // len(product.rights), _PANEL),
         pieces(product.depth, most.depth, 8),
     )
-    left, right = product.left, product.right
-    element, panel = "", None
-    match product.layout:
-        case "nt":
-            panel = lane_reader(region, sizes, right, right.place(sizes, "b", "n", "k0"), ONE, "k")
-        case "nn":
-            panel = lane_reader(region, sizes, right, right.place(sizes, "b", "0u", "k"), ONE, "n")
-        case "any":
-            element = scalar_load(right.access, right.place(sizes, "b", "n", "k"))
-    start, finish = lanes_after(region, sizes, product)
-    sums = f"ld8(sums + i * {tile.columns}u + j)"
+    left = product.left
+    elements: list[str] = []
+    panels: list[LaneReader] = []
+    for side in product.rights:
+        match product.layout:
+            case "nt":
+                at = side.place(sizes, "b", "n", "k0")
+                panels.append(lane_reader(region, sizes, side, at, ONE, "k"))
+            case "nn":
+                at = side.place(sizes, "b", "0u", "k")
+                panels.append(lane_reader(region, sizes, side, at, ONE, "n"))
+            case "any":
+                elements.append(scalar_load(side.access, side.place(sizes, "b", "n", "k")))
+    start, finish = lanes_after(region, sizes, product, tile.columns)
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
@@ -73,11 +77,11 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
         tiles=tiles,
         place=place,
         left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
-        panel=panel,
-        element=element,
+        panels=panels,
+        elements=elements,
         start=start,
-        body=finish(sums, Lanes("n")),
-        tail=[] if is_multiple(product.columns, 8) else finish(sums, Lanes("n", "real")),
+        body=finish(Lanes("n")),
+        tail=[] if is_multiple(product.columns, 8) else finish(Lanes("n", "real")),
     )
 
 
@@ -112,7 +116,7 @@ def _stage(
     sizes: Sizes, product: Product, side: Operand, name: str, tile: Tile, across: bool
 ) -> Stage:
     """`across` says that the lines of the block are positions along K."""
-    left = name == "left"
+    left = side is product.left
     index, size = ("m", product.rows) if left else ("n", product.columns)
     first, lines = ("m0", tile.rows) if left else ("n0", tile.columns)
     length, step, neighbour = tile.depth, side.depth, product.depth
@@ -152,28 +156,32 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     large = all(
         d.is_static and int(d) >= 4 * profile.tile.rows for d in (product.rows, product.columns)
     )
-    tile = profile.tile if large else profile.small_tile
+    tile = profile.tile if large and len(product.rights) == 1 else profile.small_tile
     across = product.layout != "nt"
     left = _stage(sizes, product, product.left, "left", tile, False)
-    right = _stage(sizes, product, product.right, "right", tile, across)
+    rights = [
+        _stage(sizes, product, side, name.replace("sum", "right"), tile, across)
+        for side, name in zip(product.rights, product.names, strict=True)
+    ]
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
     place = positions(sizes, "tile", cuts, product.batched)
-    staged = [Array(product.element, s.name, s.lines * s.stride) for s in (left, right)]
-    finished = Array("float", "finished", 4 * 8 * (tile.columns // 2))  # 8 rows of each part
+    staged = [Array(product.element, s.name, s.lines * s.stride) for s in (left, *rights)]
+    count = 4 * 8 * (tile.columns // 2)  # 8 rows of each part
+    finished = [Array("float", name.replace("sum", "finished"), count) for name in product.names]
     return draft.kernel(
         "tiles",
         groups=groups_for(tiles, 1),
         threads=128,
-        memory=[*staged, finished],
+        memory=[*staged, *finished],
         features=frozenset({"simdgroup_matrix"}),
         product=product,
         tile=tile,
         tiles=tiles,
         place=place,
         left=left,
-        right=right,
+        rights=rights,
         transposed=not across,
         zero="0.0h" if product.element == "half" else "0.0f",
         after=element_after(draft.region, sizes, product),

@@ -1,14 +1,18 @@
-"""Kernels that read the same operand become one launch with several results: the projections of
-attention, for example, which multiply the same rows with different weights."""
+"""Kernels become one launch: products of the same rows, with several results or two sums for one.
+
+The projections of queries, keys and values multiply the same rows with different weights; a gate
+and what it opens are two products, and one is all that the other's kernel reads beside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlc.ir.core import Block, Func, Op, Value
+from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.groups import MOST_OPERANDS
+from tlc.ir.passes.views import Access, identity
 from tlc.ir.passes.weights import WEIGHTS
 
 OPEN = ("loop", "if")
@@ -24,7 +28,76 @@ def _block(block: Block) -> None:
     for op in block.ops:
         for region in op.regions if op.name in OPEN else ():
             _block(region)
+    _twins(block)
     _siblings(block)
+
+
+# ---- two sums for one result ---------------------------------------------------------------------
+
+
+def _twins(block: Block) -> None:
+    """A product that only another one of the same rows reads, element by element, moves there."""
+    readers = uses(block)
+    for op in block.ops:
+        for operand in op.operands if op.name == "fused" else ():
+            inner = operand.owner
+            if inner in block.ops and readers[operand] == [op] and _is_twin(op, inner):
+                _inlined(op, inner)
+                block.ops.remove(inner)
+                break
+
+
+def _is_twin(op: Op, inner: Op) -> bool:
+    """Whether two products have the same rows and sizes, and read weights in the same way."""
+    rows = _rows_of(op)
+    if rows is None or rows != _rows_of(inner):
+        return False
+    products = [o for k in (op, inner) for o in k.regions[0].ops if o.name == "contract"]
+    if len(products) != 2 or products[0].result.type != products[1].result.type:
+        return False
+    if inner.result.type != products[1].result.type or _right(op) != _right(inner):
+        return False
+    argument = op.regions[0].args[op.operands.index(inner.result)]
+    shape = op.result.tensor.shape
+    readers = [o for o in op.regions[0].ops if argument in o.operands]
+    return shape == inner.result.tensor.shape and all(o.defn.elementwise for o in readers)
+
+
+def _right(op: Op) -> tuple[str, Access]:
+    """How a product reads its right operand: the encoding, and where elements are."""
+    (region,) = op.regions
+    right = next(o for o in region.ops if o.name == "contract").operands[1]
+    way = identity(right.tensor.shape)
+    if right.owner is not None and right.owner.name == "access":
+        attrs = right.owner.attrs
+        way = Access(attrs["shape"], attrs["strides"], attrs["offset"])
+        right = right.owner.operands[0]
+    return op.attrs["encodings"][region.args.index(right)], way
+
+
+def _inlined(op: Op, inner: Op) -> None:
+    """Put what an operation computes into the kernel of its reader."""
+    (region,), (other,) = op.regions, inner.regions
+    here: dict[Value, Value] = {}
+    encodings = list(op.attrs["encodings"])
+    for value, argument, encoding in zip(
+        inner.operands, other.args, inner.attrs["encodings"], strict=True
+    ):
+        if value not in op.operands:
+            op.operands.append(value)
+            encodings.append(encoding)
+            region.args.append(argument)
+        here[argument] = region.args[op.operands.index(value)]
+    for each in other.ops:
+        each.operands = [here.get(v, v) for v in each.operands]
+    at = op.operands.index(inner.result)
+    (made,) = other.yielded
+    argument = region.args[at]
+    for each in region.ops:
+        each.operands = [made if v is argument else v for v in each.operands]
+    region.ops = other.ops[:-1] + region.ops
+    del op.operands[at], region.args[at], encodings[at]
+    op.attrs["encodings"] = tuple(encodings)
 
 
 # ---- products of the same rows -------------------------------------------------------------------

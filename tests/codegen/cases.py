@@ -25,6 +25,7 @@ EVERYTHING = (
     product_cases.packed_products,
     product_cases.float_products,
     product_cases.products_of_the_same_rows,
+    product_cases.two_sums,
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,

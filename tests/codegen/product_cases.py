@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -242,6 +242,47 @@ def products_of_the_same_rows() -> Iterator[Case]:
             for w, part in zip(numbers, (32, 16), strict=True)
         ]
         yield Case(f"q4_k and q6_k, M = {m}", op, [x, q, k], exact, slack)
+
+
+def two_sums() -> Iterator[Case]:
+    """Two products of the same rows that are one result."""
+
+    def gated(read: Callable[[Builder, Value, Value], Value]) -> Callable[..., Value]:
+        def build(b: Builder, x: Value, gate: Value, up: Value) -> Value:
+            opened = b.emit("sigmoid", b.f32(read(b, x, gate)))
+            return b.emit("mul", opened, b.f32(read(b, x, up)))
+
+        return build
+
+    def case(name: str, op: Op, inputs: list[Array], numbers: list[Array], m: int) -> Case:
+        """`slack`: sigmoid has a slope of at most 1/4, and of exp a relative error of 2^-22."""
+        x = inputs[0]
+        first, second = (wide(x) @ wide(w) for w in numbers)
+        size = [x.shape[-1] * EPS32 * (np.abs(wide(x)) @ np.abs(wide(w))) for w in numbers]
+        exact = second / (1 + np.exp(-first))
+        slack = size[1] + (size[0] / 4 + 2.0**-22) * np.abs(second)
+        return Case(f"gate {name}, M = {m}", op, inputs, exact, slack, {"M": m})
+
+    for m, n, rows in ((1, 37, 1), (3, 40, "M"), (40, 40, "M"), (70, 33, 70), (300, 260, 300)):
+        x = normal(95, m, 66)
+        weights = [normal(96, n, 66), normal(97, n, 66)]
+        left = tensor("f16", rows, 66)
+        right = tensor("f16", n, 66)
+        op = fused("matmul", [left, right, right], gated(_nt))
+        yield case("nt", op, [x, *weights], [w.T for w in weights], m)
+        turned = [np.ascontiguousarray(w.T) for w in weights]
+        right = tensor("f16", 66, n)
+        op = fused("matmul", [left, right, right], gated(_nn))
+        yield case("nn", op, [x, *turned], turned, m)
+    (one, first), (other, second) = packed(98, 40, 256, "q4_0"), packed(99, 40, 256, "q4_0")
+    for m in (1, 40):
+        x = normal(98, m, 256)
+        types = [tensor("f16", m, 256), *[tensor("f16", 40, 256)] * 2]
+        op = fused("matmul", types, gated(_nt), ["f16", "q4_0", "q4_0"])
+        made = case("q4_0", op, [x, one, other], [first.T, second.T], m)
+        each = [_by_integers(x, w, 32) for w in (first, second)]
+        made.slack += each[1] + each[0] / 4 * (np.abs(wide(x) @ wide(second).T) + each[1])
+        yield made
 
 
 def epilogues() -> Iterator[Case]:

@@ -38,6 +38,22 @@ def test_products_of_the_same_rows_are_one_launch(body: str, results: list[int])
     np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * 4 * 2.0**-11)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "silu(x @ w) * (x @ u[0, :, :])",
+        "relu(linear(x, v) + b) * linear(x, v * 2.0) - 1.0",
+        "(x @ w) / (exp(x @ u[0, :, :]) + 1.0)",
+    ],
+)
+def test_a_gate_and_what_it_opens_are_one_kernel(body: str) -> None:
+    func = optimised(SIGNATURE % body)
+    matmuls = [op for op in kernels(func) if op.attrs["family"] == "matmul"]
+    (op,) = matmuls
+    assert [inner.name for inner in op.regions[0].ops].count("contract") == 2
+    assert len(op.results) == 1
+
+
 APART = {
     "other_rows": "softmax(x @ w) - softmax(exp(x) @ w)",
     "one_column": "softmax(x @ w) - sum(x @ w[:, 0:1], 1, true)",

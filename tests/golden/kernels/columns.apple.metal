@@ -16,7 +16,7 @@ kernel void columns(
     uint simdgroup [[simdgroup_index_in_threadgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]])
 {
-    threadgroup float partial[32 * 32];  // a row for each simdgroup, a column for each lane
+    threadgroup float partial[1024];
     for (uint work = group; work < 4u; work += groups) {
         const uint n0 = work % 2u * 32u;
         const uint b = work / 2u;

@@ -90,9 +90,9 @@ kernel void matmul(
     uint simdgroup [[simdgroup_index_in_threadgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]])
 {
-    threadgroup half left[32 * 40];
-    threadgroup half right[32 * 40];
-    threadgroup float finished[4 * 8 * 16];  // 8 rows of each part
+    threadgroup half left[1280];
+    threadgroup half right[1280];
+    threadgroup float finished[512];
     for (uint tile = group; tile < dims.d2; tile += groups) {
         const uint m0 = tile % dims.d1 * 32u;
         const uint n0 = tile / dims.d1 * 32u;
@@ -140,10 +140,10 @@ kernel void matmul(
                     #pragma clang loop unroll(full)
                     for (uint k = 0u; k < 32u; k += 8u) {
                         simdgroup_half8x8 a[2];
-                        simdgroup_half8x8 b8[2];
                         #pragma clang loop unroll(full)
                         for (uint i = 0u; i < 2u; ++i)
                             simdgroup_load(a[i], left + (part_m + 8u * i) * 40u + k, ulong(40));
+                        simdgroup_half8x8 b8[2];
                         #pragma clang loop unroll(full)
                         for (uint j = 0u; j < 2u; ++j)
                             simdgroup_load(b8[j], right + (part_n + 8u * j) * 40u + k, ulong(40), ulong2(0ul, 0ul), true);
