@@ -1,4 +1,4 @@
-"""`tlc inspect`: what an artifact or a model holds, for people (text) and for programs (JSON)."""
+"""`tlc inspect`: what an artifact, a model or any Metal library holds, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlc.runtime.format import validate
 
 
 def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> str:
-    """A description of an artifact or of a model, or the text of one of an artifact's kernels.
+    """A description of an artifact, a model or any Metal library; or the text of a kernel.
 
     Raises RunError E0501, E0502, E0503 for an unknown kernel, and E0601 for a bad model file.
     """
@@ -21,6 +21,11 @@ def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> s
         from tlc.inspect_model import inspect_model
 
         return inspect_model(path, as_json=as_json)
+    if kernel is None:
+        from tlc.inspect_library import inspect_library, is_foreign
+
+        if is_foreign(path):
+            return inspect_library(path, as_json=as_json)
     artifact = read_artifact(path)
     manifest: dict[str, Any] = artifact.manifest
     validate(manifest)

@@ -1,0 +1,1 @@
+../../tlc/inspect_library.py
