@@ -36,7 +36,8 @@ class Pixels:
         self._path, self._mapping = path, mapping
         with self._opened() as image:
             width, height = image.size
-            if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+            on_its_side = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+            if on_its_side and image.format != "TIFF":  # which Pillow turns itself
                 width, height = height, width
         self.shape = (3, height, width)
 
@@ -48,6 +49,8 @@ class Pixels:
             from PIL import ImageOps
 
             upright = ImageOps.exif_transpose(image).convert("RGB")
+            if (3, upright.height, upright.width) != self.shape:
+                raise ValueError("its pixels are not as many as it says")
         return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1), "<f2")
 
     def bytes(self) -> bytes:
@@ -70,6 +73,7 @@ class Pixels:
             ) from None
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what it can read all the same
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 formats = sorted(set(PICTURES.values()))
                 with Image.open(io.BytesIO(self.bytes()), formats=formats) as image:

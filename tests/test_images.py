@@ -70,10 +70,11 @@ def test_formats_are_told_by_their_first_bytes(name: str) -> None:
         np.testing.assert_array_equal(value("img"), planes(image.convert("RGB")))
 
 
-def test_a_picture_that_the_camera_turned_is_upright() -> None:
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_a_picture_that_the_camera_turned_is_upright(format: str) -> None:
     held = Image.Exif()
     held[0x0112] = 6  # the top of the scene is on the right
-    Image.fromarray(SCENE).save("scene.png", exif=held)
+    Image.fromarray(SCENE).save("scene.png", format, exif=held)
     np.testing.assert_array_equal(value("img"), planes(np.rot90(SCENE, -1)))
 
 

@@ -18,6 +18,7 @@ _PACKAGES = (
     "ziglang",
     "metalcompute",
     "coremltools",
+    "pillow",
 )
 
 
