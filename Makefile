@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit models test-models fuzz golden docs bench wheel clean
+.PHONY: help setup demo test lint format types unit models test-models fuzz golden docs bench bench-peers wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,11 +60,18 @@ golden: $(VENV)/ready ## accept the present output as expected output; read the 
 docs: $(VENV)/ready ## write docs/ops.md and docs/errors.md from the code
 	$(BIN)/python -m tlc.docs docs
 
-bench: $(VENV)/ready ## time start-up, builds and kernels
+bench: $(VENV)/ready ## time programs beside numpy, torch, ONNX Runtime and ggml, those that are there
 	$(BIN)/python -m benchmarks
+
+bench-peers: $(VENV)/ready ## install what `make bench` compares with, in .venv-peers: gigabytes
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		numpy safetensors gguf onnx onnxruntime torch
+	-CMAKE_ARGS=-DGGML_OPENMP=OFF .venv-peers/bin/python -m pip install --quiet \
+		--disable-pip-version-check llama-cpp-python
 
 wheel: $(VENV)/ready ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) dist build *.egg-info
+	rm -rf $(VENV) .venv-peers dist build *.egg-info

@@ -1,0 +1,160 @@
+"""ONNX Runtime's CPU provider in float32; weights are initialisers, so it lays them out as it
+likes when the session opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.cases import Case, inputs, unpacked, weights
+
+OPSET = 23
+
+
+def version() -> str:
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def prepare(case: Case, folder: Path) -> Any:
+    given = {name: v for name, v in inputs(case).items() if name not in ("w", "b")}
+    session = opened(model(case, folder).SerializeToString())
+    kept: list[Any] = [None]
+
+    def run() -> None:
+        kept[0] = session.run(None, given)[0]
+
+    return run, lambda: kept[0]
+
+
+def opened(source: bytes | str) -> Any:
+    """A session on as many threads as OMP_NUM_THREADS says."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+class _Graph:
+    """Nodes and initialisers as they are asked for."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.given = given
+
+    def op(self, kind: str, *operands: str, **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(operands), [name], **attributes))
+        return name
+
+    def constant(self, value: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def model(self, result: str, integer: bool = False) -> Any:
+        kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
+        told = [
+            helper.make_tensor_value_info(name, kinds[v.dtype.name], v.shape)
+            for name, v in self.given.items()
+        ]
+        self.nodes.append(helper.make_node("Identity", [result], ["result"]))
+        kind = TensorProto.INT64 if integer else TensorProto.FLOAT
+        out = [helper.make_tensor_value_info("result", kind, None)]
+        graph = helper.make_graph(self.nodes, "case", told, out, self.constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def model(case: Case, folder: Path) -> Any:
+    """The case as an ONNX model."""
+    values = inputs(case)
+    graph = _Graph({name: v for name, v in values.items() if name not in ("w", "b")})
+    w = {name: graph.constant(v) for name, v in values.items() if name in ("w", "b")}
+    op, constant, integer = graph.op, graph.constant, case.kind == "argmax"
+    match case.kind:
+        case "linear":
+            out = op("Gemm", "input", "weights", "bias")
+        case "mlp":
+            out = _mlp(graph)
+        case "encoder":
+            out = _encoder(graph, case.sizes["n"])
+        case "product":
+            out = op("MatMul", "x", constant(unpacked(case, folder).T))
+        case "attention":
+            out = _attention(graph, case.sizes)
+        case "softmax":
+            out = op("Softmax", "x", axis=-1)
+        case "rms_norm":
+            out = op("RMSNormalization", "x", w["w"], axis=-1, epsilon=1e-6)
+        case "layer_norm":
+            out = op("LayerNormalization", "x", w["w"], w["b"], axis=-1, epsilon=1e-5)
+        case "gelu":
+            out = op("Gelu", "x", approximate="tanh")
+        case "silu_mul":
+            out = op("Mul", op("Mul", "x", op("Sigmoid", "x")), "y")
+        case "sum":
+            out = op("ReduceSum", "x", constant(np.array([1])), keepdims=0)
+        case "argmax":
+            out = op("ArgMax", "x", axis=1, keepdims=0)
+        case "transpose":
+            out = op("Transpose", "x", perm=[1, 0])
+        case "gather":
+            out = op("Gather", "x", "ids", axis=0)
+        case _:
+            raise ValueError(case.kind)
+    return graph.model(out, integer)
+
+
+def _mlp(graph: _Graph) -> str:
+    w, y = weights("mlp"), "x"
+    for at in range(3):
+        matrix, bias = graph.constant(w[f"w{at}"]), graph.constant(w[f"b{at}"])
+        y = graph.op("Gemm", y, matrix, bias, transB=1)
+        y = graph.op("Relu", y) if at < 2 else y
+    return y
+
+
+def _encoder(graph: _Graph, n: int) -> str:
+    w = {name: v for name, v in weights("encoder").items() if name != "x"}
+    op, constant = graph.op, graph.constant
+    split = constant(np.array([n, 12, 32]))
+
+    def linear(y: str, name: str) -> str:
+        return op("Gemm", y, constant(w[f"w{name}"]), constant(w[f"b{name}"]), transB=1)
+
+    def heads(name: str, perm: list[int]) -> str:
+        return op("Transpose", op("Reshape", linear("x", name), split), perm=perm)
+
+    def norm(y: str, at: int) -> str:
+        gain, shift = constant(w[f"gain{at}"]), constant(w[f"shift{at}"])
+        return op("LayerNormalization", y, gain, shift, axis=-1, epsilon=1e-5)
+
+    q, k, v = heads("q", [1, 0, 2]), heads("k", [1, 2, 0]), heads("v", [1, 0, 2])
+    scores = op("Mul", op("MatMul", q, k), constant(np.float32(32**-0.5)))
+    mixed = op("Transpose", op("MatMul", op("Softmax", scores, axis=-1), v), perm=[1, 0, 2])
+    mixed = op("Reshape", mixed, constant(np.array([n, 384])))
+    y = norm(op("Add", "x", linear(mixed, "o")), 0)
+    return norm(op("Add", y, linear(op("Gelu", linear(y, "up")), "down")), 1)
+
+
+def _attention(graph: _Graph, sizes: dict[str, Any]) -> str:
+    """The operation `Attention` on [batch, tokens, heads * d]."""
+    d, heads, groups = sizes["d"], sizes["heads"], sizes["groups"]
+    rows = {"q": (sizes["q"], heads), "k": (sizes["keys"], groups), "v": (sizes["keys"], groups)}
+    operands = [
+        graph.op("Reshape", name, graph.constant(np.array([1, n, count * d])))
+        for name, (n, count) in rows.items()
+    ]
+    return graph.op(
+        "Attention",
+        *operands,
+        q_num_heads=heads,
+        kv_num_heads=groups,
+        is_causal=int(sizes["causal"]),
+    )

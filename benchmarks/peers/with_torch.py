@@ -1,0 +1,108 @@
+"""PyTorch without gradients, as users call it, in float32."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from benchmarks.cases import Case, inputs, unpacked, weights
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+torch.set_grad_enabled(False)
+
+
+def version() -> str:
+    return f"torch {torch.__version__}"
+
+
+def prepare(case: Case, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    work = _work(case, folder, dtype)
+    kept: list[Any] = [None]
+
+    def run() -> None:
+        kept[0] = work()
+
+    return run, lambda: kept[0].float().numpy() if kept[0].is_floating_point() else kept[0].numpy()
+
+
+def _work(case: Case, folder: Path, dtype: torch.dtype) -> Any:
+    def tensor(value: Any) -> torch.Tensor:
+        made = torch.from_numpy(value)
+        return made.to(dtype) if made.is_floating_point() else made
+
+    given = {name: tensor(value) for name, value in inputs(case).items()}
+    x, width = given.get("x"), (case.sizes.get("d"),)
+    match case.kind:
+        case "linear":
+            return lambda: torch.addmm(given["bias"], given["input"], given["weights"])
+        case "mlp" | "encoder":
+            w = {name: tensor(value) for name, value in weights(case.kind).items()}
+            return (_mlp if case.kind == "mlp" else _encoder)(x, w)
+        case "product":
+            w = tensor(unpacked(case, folder))
+            return lambda: functional.linear(x, w)
+        case "attention":
+            return _attention(given, case.sizes)
+        case "softmax":
+            return lambda: functional.softmax(x, -1)
+        case "rms_norm":
+            return lambda: functional.rms_norm(x, width, given["w"], 1e-6)
+        case "layer_norm":
+            return lambda: functional.layer_norm(x, width, given["w"], given["b"])
+        case "gelu":
+            return lambda: functional.gelu(x, approximate="tanh")
+        case "silu_mul":
+            return lambda: functional.silu(x).mul_(given["y"])
+        case "sum":
+            return lambda: x.sum(1)
+        case "argmax":
+            return lambda: x.argmax(1)
+        case "transpose":
+            return lambda: x.T.contiguous()
+        case "gather":
+            return lambda: torch.index_select(x, 0, given["ids"])
+    raise ValueError(case.kind)
+
+
+def _attention(given: Any, sizes: dict[str, Any]) -> Any:
+    q, k, v = (t.transpose(0, 1)[None].contiguous() for t in given.values())
+    shared = sizes["heads"] != sizes["groups"]
+
+    def run() -> torch.Tensor:
+        out = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=sizes["causal"], enable_gqa=shared
+        )
+        return out[0].transpose(0, 1)
+
+    return run
+
+
+def _mlp(x: Any, w: Any) -> Any:
+    def run() -> torch.Tensor:
+        first = functional.relu_(functional.linear(x, w["w0"], w["b0"]))
+        second = functional.relu_(functional.linear(first, w["w1"], w["b1"]))
+        return functional.linear(second, w["w2"], w["b2"])
+
+    return run
+
+
+def _encoder(x: Any, w: Any) -> Any:
+    def linear(y: Any, name: str) -> torch.Tensor:
+        return functional.linear(y, w[f"w{name}"], w[f"b{name}"])
+
+    def heads(y: Any) -> torch.Tensor:
+        return y.view(len(y), 12, 32).transpose(0, 1)[None]
+
+    def run() -> torch.Tensor:
+        q, k, v = (heads(linear(x, name)) for name in "qkv")
+        mixed = functional.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1)
+        y = x + linear(mixed.reshape(x.shape), "o")
+        y = functional.layer_norm(y, (384,), w["gain0"], w["shift0"])
+        wide = functional.gelu(linear(y, "up"))
+        return functional.layer_norm(y + linear(wide, "down"), (384,), w["gain1"], w["shift1"])
+
+    return run
