@@ -1,10 +1,10 @@
 """Turns the parts of a built program into one file that is a Metal library and a ZIP archive.
 
-From the front it is an `MTLB` container with an empty list of functions, laid out as Apple's tools
-write one for an empty source; from the back it is a ZIP archive. The size in the library's header
-covers both, and the archive's offsets count from the start of the file, so strict readers of
-either format accept it. The layout of the library was read off Apple's own files; it agrees with
-MetalLibraryArchive (Archive.swift) and Metal.jl (src/compiler/library.jl).
+From the front it is an `MTLB` container: what Apple's compiler made of the kernels where it was
+there, else one with an empty list of functions, laid out as Apple's tools write one for an empty
+source. From the back it is a ZIP archive. The size in the library's header covers both, and the
+archive's offsets count from the start of the file, so strict readers of either format accept it.
+`runtime/metal_library.py` describes the layout of the library.
 """
 
 from __future__ import annotations
@@ -62,20 +62,27 @@ def _pieces(data: Contents) -> Iterator[bytes | memoryview]:
     return iter((data,)) if isinstance(data, bytes | memoryview) else data.pieces()
 
 
-def pack(members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 0)) -> bytes:
-    """The bytes of an artifact with these members, in this order.
+def pack(
+    members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 0), library: bytes = b""
+) -> bytes:
+    """The bytes of an artifact with these members, in this order, behind a Metal library.
 
+    `library` is that of Apple's compiler, or nothing, for one without functions.
     Members under `weights/` are stored on 16 KiB boundaries, all others deflated. Equal input
     gives equal bytes (with the same zlib): no dates, no paths, no platform. Raises ValueError
     for more than 64 members.
     """
     file = io.BytesIO()
-    _write(file, members, os_version)
+    _write(file, members, library or _empty_library(os_version))
     return file.getvalue()
 
 
 def write_artifact(
-    path: str, members: Mapping[str, Contents], *, os_version: tuple[int, int] = (14, 0)
+    path: str,
+    members: Mapping[str, Contents],
+    *,
+    os_version: tuple[int, int] = (14, 0),
+    library: bytes = b"",
 ) -> None:
     """Write what `pack` gives to a file, which is either replaced as a whole or left as it was.
 
@@ -86,7 +93,7 @@ def write_artifact(
     temporary = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.tmp")
     with open(temporary, "xb") as file:
         try:
-            _write(file, members, os_version)
+            _write(file, members, library or _empty_library(os_version))
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -95,10 +102,10 @@ def write_artifact(
             raise
 
 
-def _write(file: IO[bytes], members: Mapping[str, Contents], os_version: tuple[int, int]) -> None:
+def _write(file: IO[bytes], members: Mapping[str, Contents], library: bytes) -> None:
     if len(members) > MOST_MEMBERS:
         raise ValueError(f"an artifact holds at most {MOST_MEMBERS} members")
-    file.write(_empty_library(os_version))
+    file.write(library)
     # Opened where the library ends, so that the archive's offsets count that in.
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():

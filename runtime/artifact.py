@@ -73,6 +73,21 @@ class Artifact:
             return memoryview(self._map)[found.at : found.at + found.size]
         return self.member(name)
 
+    def compiled(self) -> bytes | None:
+        """The Metal library in front, as Apple's compiler wrote it; None when it has no functions.
+
+        Raises RunError E0501 for one that is damaged.
+        """
+        from tlc.runtime.metal_library import LibraryError, alone, problems, read_library
+
+        try:
+            library = read_library(memoryview(self._map))
+        except LibraryError as error:
+            raise _damaged(self.path, str(error)) from None
+        for problem in problems(library):
+            raise _damaged(self.path, problem)
+        return alone(library) if library.functions else None
+
     def _found(self, name: str) -> zip_file.Member:
         found = self._members.get(name)
         if found is None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         def text(self, name: str) -> str: ...
         def member(self, name: str) -> bytes | memoryview: ...
         def mapped(self, name: str) -> bytes | memoryview: ...
+        def compiled(self) -> bytes | None: ...
 
 
 def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
@@ -35,7 +36,8 @@ def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
         check_macos(manifest["macos"], running_macos())
     weights = Weights(StoredWeights(manifest, folders, artifact.mapped), device)
     constants = artifact.member("constants.bin") if manifest["constants"] else b""
-    return Program(manifest, artifact.text, memoryview(constants), weights, device)
+    compiled = artifact.compiled() if hasattr(device, "library_of") else None
+    return Program(manifest, artifact.text, memoryview(constants), weights, device, compiled)
 
 
 def running_macos() -> str | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from tlc.runtime.devices import Batch, Buffer, Device
+    from tlc.runtime.devices import Batch, Buffer, Device, Library
     from tlc.runtime.weights import Weights
 
 KEPT_BINDINGS = 16  # sets of sizes whose memory stays allocated
@@ -35,8 +35,10 @@ class Program:
         constants: memoryview,
         weights: Weights,
         device: Device,
+        compiled: bytes | None = None,
     ) -> None:
-        """`text` gives a member of the artifact by name. Raises RunError E0502, E0701, E0703."""
+        """`text` gives a member of the artifact by name; `compiled` is a Metal library of its
+        kernels, for a device that takes one. Raises RunError E0502, E0701, E0703."""
         profile = manifest["profiles"].get(device.profile)
         if profile is None:
             raise RunError(
@@ -46,7 +48,11 @@ class Program:
             )
         self.device, self.weights = device, weights
         self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
-        self._library = device.library(text(profile["text"]), self._kernels)
+        made: Library | None = None
+        if compiled is not None:
+            taker: Any = device
+            made = taker.library_of(compiled, self._kernels)
+        self._library = made or device.library(text(profile["text"]), self._kernels)
         self._places = manifest["constants"]
         self._constants: dict[int, Buffer] = {}
         for offset, nbytes in self._places:

@@ -72,7 +72,10 @@ def _build(path: str, options: dict[str, Any]) -> int:
         sys.stdout.write(built.shown)
         return 0
     output = options["output"] or os.path.splitext(path)[0] + ".metallib"
-    driver.write(built, output)
+    library = b""
+    if not options["source-only"]:
+        library = driver.compiled(built, lambda text: sys.stderr.write(f"note: {text}\n"))
+    driver.write(built, output, library)
     return 0
 
 

@@ -40,6 +40,9 @@ class Built:
 
     mapped = member
 
+    def compiled(self) -> None:
+        """No Metal library: Apple's compiler is called for what is written."""
+
     def text(self, name: str) -> str:
         return self.member(name).decode()
 
@@ -169,12 +172,33 @@ def whole(path: str, kept: frozenset[str], seed: int = 0) -> tuple[Built, dict[s
     return Built(tuple(flow.warnings), module=lowered.module), flow.models
 
 
-def write(built: Built, path: str) -> None:
-    """Write the artifact; an older file of that name is replaced as a whole or not at all."""
+def compiled(built: Built, note: Callable[[str], object]) -> bytes:
+    """The kernels as a Metal library of Apple's compiler, empty where that is not installed.
+
+    `note` is told why a compiler that is there gives none.
+    """
+    from tlc.apple_compiler import NotCompiled, compile_library, is_installed
+
+    kernels = [kernel["name"] for kernel in built.manifest["profiles"]["apple"]["kernels"]]
+    if not kernels or not is_installed():
+        return b""
+    try:
+        return compile_library(built.text("apple.metal"), kernels, built.manifest["macos"])
+    except NotCompiled as reason:
+        note(f"the artifact holds its kernels as text alone: {reason}")
+        return b""
+
+
+def write(built: Built, path: str, library: bytes = b"") -> None:
+    """Write the artifact; an older file of that name is replaced as a whole or not at all.
+
+    `library` is what `compiled` gives.
+    """
     from tlc.codegen.metallib import write_artifact
 
+    system = _version(built.manifest["macos"])
     try:
-        write_artifact(path, built.members, os_version=_version(built.manifest["macos"]))
+        write_artifact(path, built.members, os_version=system, library=library)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
         raise error("E0104", f"{path} cannot be written: {reason}") from problem

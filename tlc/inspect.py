@@ -10,6 +10,7 @@ from tlc.api import _size
 from tlc.runtime.artifact import read_artifact
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
+from tlc.runtime.metal_library import read_library
 
 
 def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> str:
@@ -73,8 +74,7 @@ def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
     lines = [
         f"{os.path.basename(path)}: {manifest['source']}, built by tlc {manifest['tlc']},"
         f" {os.path.getsize(path):,} bytes",
-        f"needs macOS {manifest['macos']} on a Mac; the Metal library part has no compiled"
-        " functions, the kernels are MSL source",
+        f"needs macOS {manifest['macos']} on a Mac; {_compiled(artifact)}",
     ]
     if manifest["store"] == "f32":
         lines.append("computed float16 values are stored as float32 (--store f32)")
@@ -107,6 +107,17 @@ def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
     lines += ["", "members"]
     lines += [f"  {name:20} {len(artifact.member(name)):>9,} bytes" for name in artifact.names]
     return lines
+
+
+def _compiled(artifact: Any) -> str:
+    """What the Metal library in front holds."""
+    data = artifact.compiled()
+    if data is None:
+        return "the Metal library part has no compiled functions, the kernels are MSL source"
+    functions = read_library(memoryview(data)).functions
+    air = "{}.{}".format(*functions[0].air)
+    count = f"{len(functions)} function{'' if len(functions) == 1 else 's'}"
+    return f"the Metal library part has {count} that Apple's compiler made (AIR {air})"
 
 
 def _entry(name: str, entry: dict[str, Any]) -> list[str]:

@@ -80,6 +80,7 @@ COMMANDS = (
             ),
             Option("profile", "what --emit msl shows", "NAME", ("apple", "cpu"), "apple"),
             Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
+            Option("source-only", "do not call Apple's compiler where it is installed"),
             Option("embed-weights", "store the weights in the artifact, which then runs alone"),
             Option("hash-weights", "refuse changed numbers too, not only a changed file layout"),
             Option("range", "show how large the float16 values of each line can get"),

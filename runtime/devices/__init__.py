@@ -19,7 +19,11 @@ if TYPE_CHECKING:
         """Launches prepared once, to be run many times in order."""
 
     class Device(Protocol):
-        """Every method that touches memory first waits for the launches that came before it."""
+        """Every method that touches memory first waits for the launches that came before it.
+
+        A device may have a method `library_of(data, kernels)` too, which loads a Metal library that
+        Apple's compiler made, or gives None when `library` has to compile the text.
+        """
 
         name: str  # as `--device` spells it
         profile: str  # the kernel text it runs: "cpu" or "apple"

@@ -14,7 +14,7 @@ import sys
 from tlc.runtime.devices import metal_api, objc
 from tlc.runtime.devices.cpu import address
 from tlc.runtime.devices.metal_api import Owned, Range, Size
-from tlc.runtime.devices.objc import ID, WORD
+from tlc.runtime.devices.objc import ID, TEXT, WORD
 from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
@@ -126,6 +126,27 @@ class MetalObjcDevice:
                 message = f"Metal refuses the kernels\n{self._reason(failure)}"
                 raise RunError("E0703", message)
             return ObjcLibrary(Owned(send, made))
+        finally:
+            self._pop(token)
+
+    def library_of(self, data: bytes, kernels: Sequence[Kernel]) -> ObjcLibrary | None:
+        """A library that Apple's compiler made; None, with a note, when Metal does not take it."""
+        send, device, failure = self._send, self._open(), ctypes.c_void_p()
+        token = self._push()
+        try:
+            copied = objc.function(metal_api.SYSTEM, "dispatch_data_create", ID, TEXT, WORD, ID, ID)
+            held = Owned(send, copied(data, len(data), None, None))
+            made = send.new_compiled(device, held.handle, ctypes.byref(failure))
+            if not made:
+                raise RunError("E0703", self._reason(failure))
+            library = ObjcLibrary(Owned(send, made))
+            for kernel in kernels[:1]:  # a GPU that takes one takes all
+                self._pipeline(library, kernel)
+            return library
+        except RunError as error:
+            note = f"the compiled kernels are not used, their text is: {error.message}"
+            sys.stderr.write(f"note: {note}\n")
+            return None
         finally:
             self._pop(token)
 

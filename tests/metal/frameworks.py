@@ -15,6 +15,7 @@ from tests.metal.native import compiled
 from tlc.runtime.devices.metal_api import Range, Size
 from tlc.runtime.devices.objc import FLAG, ID, WORD
 from tlc.runtime.errors import RunError
+from tlc.runtime.metal_library import LibraryError, alone, read_library
 from tlc.runtime.msl.build import Function, Kernels
 from tlc.runtime.msl.emulator import EmulatedBuffer
 
@@ -44,6 +45,7 @@ class Frameworks:
         self.working_set, self.longest = 1 << 33, 1 << 32
         self.family = 1007
         self.mapped = 0  # buffers that were made without a copy
+        self.takes_compiled, self.loaded = True, 0
         self.has_gpu, self.can_make_pipelines = True, True
         self.errors: list[str] = []  # what the next command buffers end with
         self.commits = 0
@@ -143,6 +145,7 @@ class Frameworks:
                     *(ADDRESS, WORD, WORD, ADDRESS),
                 ),
                 "newLibraryWithSource:options:error:": (self._new_library, ID, ID, ID, ADDRESS),
+                "newLibraryWithData:error:": (self._new_compiled, ID, ID, ADDRESS),
                 "newComputePipelineStateWithFunction:error:": (
                     *(self._new_pipeline, ID),
                     *(ID, ADDRESS),
@@ -214,6 +217,23 @@ class Frameworks:
         except RunError as refused:
             self._fail(error, refused.message)
             return None
+        return self._new("MTLLibrary", kernels, device)
+
+    def _new_compiled(self, device: int, data: int, error: int) -> int | None:
+        """A library whose bitcode is the Metal text that it was made from; nothing behind it."""
+        content = self._bytes(data)
+        try:
+            library = read_library(memoryview(content))
+            assert alone(library) == content, "Metal may refuse what stands behind a library"
+        except LibraryError:
+            self._fail(error, "Invalid library file")
+            return None
+        if not self.takes_compiled:
+            self._fail(error, "This library is using language version 2.3")
+            return None
+        code = bytes(library.functions[0].bitcode)
+        kernels = self.gpu.compile(code[20 : 20 + int.from_bytes(code[12:16], "little")].decode())
+        self.loaded += 1
         return self._new("MTLLibrary", kernels, device)
 
     def _new_function(self, library: int, name: int) -> int | None:

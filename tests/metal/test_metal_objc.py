@@ -5,7 +5,6 @@ What is counted: objects by class, retains, autorelease pools, command buffers, 
 
 from __future__ import annotations
 
-import gc
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 
 import tlc
 from tests.metal.frameworks import Frameworks
-from tests.metal.gpu import Gpu
 from tests.metal.test_metalcompute import (
     ADD,
     ALL,
@@ -28,27 +26,9 @@ from tests.metal.test_metalcompute import (
 )  # fmt: skip
 from tests.test_llama import DATA, TEXT
 from tests.test_programs import PROGRAMS, expected_lines, output
-from tlc.runtime.devices import Kernel, Launch, emulator, metal_api, metal_objc, objc
+from tlc.runtime.devices import Kernel, Launch, metal_objc
 from tlc.runtime.devices.metal_objc import MetalObjcDevice
 from tlc.runtime.errors import RunError
-
-pytestmark = pytest.mark.skipif(bool(emulator.why_not()), reason=emulator.why_not() or "it is here")
-
-
-@pytest.fixture
-def mac(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frameworks]:
-    """A Mac; at the end no object is left and nothing undefined has happened."""
-    made = Frameworks(Gpu())
-    monkeypatch.setattr(metal_objc, "why_not", lambda: "")
-    monkeypatch.setattr(objc, "OBJC", made.path)
-    for name in ("METAL", "SYSTEM", "GRAPHICS"):
-        monkeypatch.setattr(metal_api, name, made.path)
-    yield made
-    gc.collect()
-    assert made.faults == []
-    assert made.gpu.findings == []
-    assert made.alive() == {}
-    assert made.open_pools() == 0
 
 
 @pytest.fixture

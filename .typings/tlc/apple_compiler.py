@@ -1,0 +1,1 @@
+../../tlc/apple_compiler.py
