@@ -114,8 +114,12 @@ class Merge:
         return found.dim
 
     def _number(self, then: Dim, orelse: Dim) -> Dim:
-        symbol = self.cx.program.new_symbol()
-        self.ints.append((symbol, then, orelse))
+        """The one or the other; what is equal in both branches, as the sizes of keys and values
+        are, stays equal behind them."""
+        known = next((symbol for symbol, *pair in self.ints if pair == [then, orelse]), None)
+        symbol = known or self.cx.program.new_symbol()
+        if known is None:
+            self.ints.append((symbol, then, orelse))
         return Dim.of(symbol)
 
     def _tensor(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:

@@ -96,12 +96,20 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
         late = control.skipped(cx)
         if late is not None and rest:  # a `continue` that only run time decides lies behind us
             going = late.compare("==", 0)
-            branches: tuple[Branch, Branch] = (partial(body, cx, rest), lambda: None)
+            branches: tuple[Branch, Branch] = (partial(_unskipped, cx, rest), lambda: None)
             control.choose(cx, going, branches, (rest, ()), node.span)
             break
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
     return value
+
+
+def _unskipped(cx: Context, rest: tuple[ast.Stmt | ast.Item, ...]) -> None:
+    """The rest of a pass, where it is certain that the pass was not left before it."""
+    scope = cx.scope.find(SKIP)
+    assert scope is not None
+    scope.names[SKIP] = 0
+    body(cx, rest)
 
 
 def _behind_return(

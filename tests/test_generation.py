@@ -1,0 +1,64 @@
+"""Text from `examples/llm/llama.tl`: with a cache of keys and values, on the tiny LLaMA.
+
+The tokens are those that llama.cpp chose, which are stored beside the model, and the logits at
+every step are those of all tokens so far without a cache.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tlc
+from tests.test_llama import TOLERANCE
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
+NAME = str(ROOT / "examples" / "llm" / "greedy.tl")  # beside what it imports
+STEPS = 32
+PROGRAM = """
+import "llama.tl"
+model = load_model("MODEL")
+
+fn greedy(ids: int[N]) {
+    let cache = KVCache::new_f16(model.metadata["llama.block_count"])
+    let rows = logits(model, ids, cache)[-1:, :]
+    let all = ids
+    let n = 0
+    while n < STEPS {
+        let next = argmax(rows[-1, :])
+        all = concat(all, [next], 0)
+        rows = concat(rows, logits(model, [next], cache), 0)
+        n = n + 1
+    }
+    (all, rows)
+}
+
+fn at_once(ids: int[N]) {
+    logits(model, ids, KVCache::new_f16(model.metadata["llama.block_count"]))
+}
+"""
+
+KINDS = [("f16", "cpu"), *((kind, "reference") for kind in ("f16", "f32", "q8_0", "q4_0"))]
+
+
+@pytest.mark.parametrize(("kind", "device"), KINDS)
+def test_a_token_at_a_time_is_as_good_as_all_at_once(kind: str, device: str) -> None:
+    file = str(DATA / f"tiny_llama_{kind}.gguf")
+    text = PROGRAM.replace("MODEL", file).replace("STEPS", str(STEPS))
+    model = tlc.compile(NAME, text=text, device=device)
+    stored = np.load(DATA / f"tiny_llama_{'f32' if kind == 'f32' else 'f16'}.npz")
+    prompt = stored["prompt_ids"].astype(np.int32)
+    ids, stepwise = model.greedy(prompt)
+    assert ids.shape == (len(prompt) + STEPS,)
+    np.testing.assert_array_equal(ids[: len(prompt)], prompt)
+
+    # Both round what a layer stores to float16, in another order of sums: each is as far from the
+    # logits in float32 as test_llama.py allows, so twice that from each other.
+    whole = model.at_once(ids).astype(np.float32)[len(prompt) - 1 :]
+    np.testing.assert_allclose(stepwise.astype(np.float32), whole, rtol=0, atol=2 * TOLERANCE)
+    chosen = whole[np.arange(STEPS), ids[len(prompt) :]]
+    assert (whole[:-1].max(-1) - chosen <= 2 * TOLERANCE).all(), "the best, or one as good"
+
+    if kind in ("f16", "f32"):  # llama.cpp rounds what it multiplies with quantised weights
+        np.testing.assert_array_equal(ids[len(prompt) :], stored["greedy"])
