@@ -58,7 +58,7 @@ class Findings:
     """
 
     promoted: dict[str, TensorType | None] = field(default_factory=dict)
-    loose: set[tuple[str, int]] = field(default_factory=set)
+    loose: dict[tuple[str, int], None] = field(default_factory=dict)  # a set, in order
     groups: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, str] = field(default_factory=dict)
 
@@ -226,12 +226,12 @@ class Attempt:
         known = len(promoted) + len(loose)
         for name, value in after.items():
             if name in self.tensors:
-                loose.update((name, axis) for axis in self._changed(name, value))
+                loose.update(dict.fromkeys((name, axis) for axis in self._changed(name, value)))
             if name in promoted:
                 continue
             if before[name] is None and isinstance(value, Value):
                 promoted[name] = value.tensor.with_shape((0, *value.tensor.shape[1:]))
-                loose.add((name, 0))
+                loose[name, 0] = None
             elif not is_number(before[name]):
                 number = is_count(before[name]) and not isinstance(value, Value)
                 text = isinstance(before[name], str) and isinstance(value, str | Text)
@@ -282,7 +282,7 @@ class Attempt:
             symbol = self.symbols[path]
             if first.setdefault(symbol, step) != step:
                 key = (symbol, step)
-                groups[path] = new.setdefault(key, len(groups) + len(new) + 1)
+                groups[path] = new.setdefault(key, max(groups.values(), default=0) + 1)
         return bool(new)
 
     # ---- the operation --------------------------------------------------------------------------
