@@ -74,10 +74,14 @@ def _reshape(cx: Context, node: ast.Call, x: Argument, shape: Argument) -> Value
 def _to_join(
     cx: Context, node: ast.Call, first: list[Argument]
 ) -> tuple[list[Value], list[Span], Argument | None]:
-    """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis."""
+    """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis.
+
+    An array beside tensors is one tensor, unless what it holds has as many axes as they have.
+    """
     args = arguments(cx, node, first)
     dims = [a for a in args if a.name in ("dim", "axis") or (a.name is None and _is_axis(a))]
     alone = len(args) - len(dims) == 1
+    ranks = {a.value.tensor.rank for a in args if isinstance(a.value, Value)}
     items: list[Argument] = []
     for arg in args:
         if arg in dims:
@@ -85,8 +89,8 @@ def _to_join(
         if arg.name is not None:
             cx.fail("E0203", f"no parameter `{arg.name}` here", arg.span)
         several = isinstance(arg.value, list | tuple) and any(
-            isinstance(item, list | Range)
-            or (isinstance(item, Value) and (alone or item.tensor.rank > 0))
+            (alone and isinstance(item, list | Range))
+            or (isinstance(item, Value) and (alone or item.tensor.rank in ranks or not ranks))
             for item in arg.value
         )
         items += [Argument(item, arg.span) for item in arg.value] if several else [arg]
