@@ -54,7 +54,7 @@ class TypeExpr(Node):
     """`float16[N, 2*D]`, `int`, `Tensor`, `Vec<T>`: a name, its dimensions, its arguments.
 
     `dims` is None without brackets. A dimension `?` is `Name("?")`. The type of a pair, `(A, B)`,
-    has the name `tuple` and its parts as arguments.
+    has the name `tuple` and its parts as arguments; `[T]` is `Vec<T>`, `[T; n]` is `Vec<T>[n]`.
     """
 
     name: str
@@ -286,7 +286,9 @@ class If(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class For(Stmt):
-    name: str
+    """`for a in e`, `for (a, b) in e`, `for a, b in e`."""
+
+    names: tuple[str, ...]
     iterable: Expr
     body: Block
 

@@ -267,5 +267,11 @@ def with_args(name: Token, _: Token, args: list[ast.TypeExpr], end: Token) -> as
     return ast.TypeExpr(over(name, end), name.text, args=tuple(args))
 
 
+def array_type(opener: Token, item: ast.TypeExpr, *end: Any) -> ast.TypeExpr:
+    """`[T]` is `Vec<T>`, `[T; n]` one of n elements."""
+    dims = (end[1],) if end[1:] else None
+    return ast.TypeExpr(over(opener, end[-1]), "Vec", dims, (item,))
+
+
 def tuple_type(opener: Token, args: list[ast.TypeExpr], closer: Token) -> ast.TypeExpr:
     return ast.TypeExpr(over(opener, closer), "tuple", args=tuple(args))

@@ -63,8 +63,20 @@ def assign(target: ast.Expr, _: Token, value: ast.Expr) -> ast.Assign:
     return ast.Assign(over(target, value), target, value)
 
 
-def for_(start: Token, name: Token, _: Token, iterable: ast.Expr, body: ast.Block) -> ast.For:
-    return ast.For(over(start, body), name.text, iterable, body)
+def for_(start: Token, names: list[str], _: Token, iterable: ast.Expr, body: ast.Block) -> ast.For:
+    return ast.For(over(start, body), tuple(names), iterable, body)
+
+
+def for_pair(
+    start: Token,
+    _: Token,
+    names: list[str],
+    __: Token,
+    in_: Token,
+    iterable: ast.Expr,
+    body: ast.Block,
+) -> ast.For:
+    return for_(start, names, in_, iterable, body)
 
 
 def while_(start: Token, test: ast.Expr, body: ast.Block) -> ast.While:

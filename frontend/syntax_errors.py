@@ -76,8 +76,8 @@ def _wanted(line: list[Token], expected: frozenset[str]) -> list[str]:
         return ["a statement", *(["`}`"] if "}" in expected else [])]
     if before == ".":
         return ["a name"]
-    if expected == {"NAME", "("}:
-        return ["a name" if before == "let" else "a type"]
+    if expected in ({"NAME", "("}, {"NAME", "(", "["}):
+        return ["a type" if "[" in expected else "a name"]
     found = []
     rest = expected
     if {"NUMBER", "("} <= expected:
@@ -120,7 +120,7 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"to go on with an expression, end the line before with `{found.text}`"
     if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
         return f"write `{start.text} = {start.text} {before.text} …`"
-    if found.kind == "(" and kinds == ["for"]:
+    if found.kind == "=" and kinds[:2] == ["for", "("]:
         return "a loop over numbers is written `for i in range(n) { … }`"
     if found.kind == ">" and before.kind == "<":
         return "values that are not equal are told with `!=`"

@@ -124,8 +124,11 @@ def _expression_statement(node: ast.ExprStmt) -> Pieces:
 
 
 def _let(node: ast.Let) -> Pieces:
-    names = node.names[0] if len(node.names) == 1 else f"({', '.join(node.names)})"
-    return ["let ", *_typed(names, node.type), " = ", Wanted(node.value)]
+    return ["let ", *_typed(_names(node.names), node.type), " = ", Wanted(node.value)]
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 def _if(node: ast.If) -> Pieces:
@@ -138,7 +141,7 @@ def _for(node: ast.For) -> Pieces:
     walked = (
         set_literal(iterable) if isinstance(iterable, ast.Set) else [Wanted(iterable, ANY, True)]
     )
-    return ["for ", node.name, " in ", *walked, " ", node.body]
+    return ["for ", _names(node.names), " in ", *walked, " ", node.body]
 
 
 def _return(node: ast.Return) -> Pieces:

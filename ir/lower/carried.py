@@ -18,7 +18,6 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, control, expressions, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
 from tlc.ir.lower.handed import (
-    as_text,
     as_type,
     blank,
     elements_dtype,
@@ -28,6 +27,7 @@ from tlc.ir.lower.handed import (
 )
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.merge import Region
+from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 from tlc.ir.types import TensorType
 
@@ -38,12 +38,11 @@ COUNTER = "for "  # no name of a program holds a space
 
 @dataclass(slots=True)
 class Counter:
-    """The name of a `for`, the numbers it runs through, and what the name is for each."""
+    """The numbers that a `for` runs through, and what its names are for each."""
 
-    name: str
     low: Dim
     high: Dim
-    item: Callable[[Dim], Lowered]
+    names: Callable[[Dim], Mapping[str, Lowered]]
 
 
 @dataclass(slots=True)
@@ -107,7 +106,7 @@ class Attempt:
                 tick = self._symbol(COUNTER, counter.low)
                 go_on = Dim.of(tick).compare("<", counter.high)
                 cx.ranges[tick] = (counter.low, counter.high)
-                inner.names[counter.name] = counter.item(Dim.of(tick))
+                inner.names.update(counter.names(Dim.of(tick)))
             with cx.inner(inner):
                 try:
                     statements.body(cx, body.body)
@@ -239,7 +238,7 @@ class Attempt:
                     promoted[name] = None
             elif isinstance(value, Value):
                 promoted[name] = value.tensor
-            elif self.passes == -1 and isinstance(value, float) and value != before[name]:
+            elif self.passes == -1 and value != before[name] and _fraction(before[name], value):
                 promoted[name] = TensorType("f32", ())
         return len(promoted) + len(loose) > known
 
@@ -400,6 +399,11 @@ def _in(part: Any, values: Mapping[str, Dim]) -> Any:
         case tuple():
             return tuple(_in(p, values) for p in part)
     return part
+
+
+def _fraction(before: Lowered, after: Lowered) -> bool:
+    """Whether a number is one with a fraction, if not now: `0.0` to which whole ones are added."""
+    return isinstance(after, float) or (isinstance(before, float) and whole(after) is not None)
 
 
 def _path(name: str, axis: int) -> str:

@@ -6,7 +6,7 @@ pass when they do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from tlc.frontend import ast
@@ -41,8 +41,8 @@ def loop(
     return _left(cx, node, attempt)
 
 
-def followed(cx: Context, node: ast.For, items: Sequence[Lowered]) -> None:
-    """A `for` pass by pass over what the build knows; run time may leave it early."""
+def followed(cx: Context, node: ast.For, items: Sequence[Mapping[str, Lowered]]) -> None:
+    """A `for` pass by pass, with what its names are in each; run time may leave it early."""
 
     def attempt() -> bool:
         _passes(cx, node, items)
@@ -51,14 +51,14 @@ def followed(cx: Context, node: ast.For, items: Sequence[Lowered]) -> None:
     _left(cx, node, attempt)
 
 
-def _passes(cx: Context, node: ast.For, items: Sequence[Lowered]) -> None:
+def _passes(cx: Context, node: ast.For, items: Sequence[Mapping[str, Lowered]]) -> None:
     marks = cx.scope.find(BREAK)
     assert marks is not None
     marks.names[BREAK] = 0
     for at, item in enumerate(items, 1):
         marks.names[SKIP] = 0
         scope = Scope(cx.scope)
-        scope.names[node.name] = item
+        scope.names.update(item)
         if statements.iteration(cx, node.body, scope):
             return
         left = whole(marks.names[BREAK])

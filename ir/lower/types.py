@@ -13,7 +13,7 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context, Program
-from tlc.ir.lower.literals import literal
+from tlc.ir.lower.literals import literal, own_dtype
 from tlc.ir.lower.values import (
     Cache,
     Flag,
@@ -21,6 +21,7 @@ from tlc.ir.lower.values import (
     Model,
     ModelPath,
     Pieces,
+    Range,
     Struct,
     Text,
     Tokenizer,
@@ -30,7 +31,7 @@ from tlc.ir.lower.values import (
     tell,
     whole,
 )
-from tlc.ir.types import SPELLINGS, TensorType, show_shape
+from tlc.ir.types import FLOATS, SPELLINGS, TensorType, show_shape
 
 # types that are known at build and leave nothing in the IR
 _HOST_TYPES: dict[str, Callable[[Lowered], bool]] = {
@@ -226,13 +227,13 @@ def convert(
         return _parameter(cx, node, value, span, what, symbols)
     if node.name in cx.program.structs:
         return _struct(cx, node, value, span, what, symbols)
-    if node.name in ("Vec", "tuple", *_VECTORS) and node.dims is None:
+    if node.name == "Vec" or (node.name in ("tuple", *_VECTORS) and node.dims is None):
         return _items(cx, node, value, span, what, symbols)
     if node.name == "Tensor" and (isinstance(value, Value | Dim) or is_number(value)):
         return value
     if node.name == "Tensor" and isinstance(value, list | Pieces):
         tensor = first_piece(value)
-        return literal(cx, tensor, "f16", span) if isinstance(tensor, list) else tensor
+        return literal(cx, tensor, own_dtype(tensor), span) if isinstance(tensor, list) else tensor
     if is_tensor_type(node):
         tensor = first_piece(value)
         if isinstance(tensor, list) or (is_number(tensor) and not node.dims):
@@ -347,14 +348,38 @@ def _items(
             _unfit(cx, node, value, span, what)
         pairs = zip(node.args, value, strict=True)
         return tuple(convert(cx, t, v, span, f"a part of {what}", symbols) for t, v in pairs)
-    if not isinstance(value, list):
-        _unfit(cx, node, value, span, what)
     item = node.args[0] if node.args else None
     if node.name in _VECTORS:
         item = ast.TypeExpr(node.span, _VECTORS[node.name])
+    if isinstance(value, Range) and isinstance(value.low, int) and isinstance(value.high, int):
+        value = list(range(value.low, value.high))
+    if isinstance(value, Value) and value.tensor.rank == 1:  # an array that grew in a loop
+        held = value.tensor.dtype
+        kinds = {"int": ("i32",), "bool": ("bool",), "float": FLOATS}
+        if item is None or held in kinds.get(item.name, (SPELLINGS.get(item.name),)):
+            _length(cx, node, value.tensor.shape[0], span, what, symbols)
+            return value
+    if not isinstance(value, list):
+        _unfit(cx, node, value, span, what)
+    _length(cx, node, Dim.of(len(value)), span, what, symbols)
     if item is None:
         return value
     return [convert(cx, item, v, span, f"an element of {what}", symbols) for v in value]
+
+
+def _length(
+    cx: Context, node: ast.TypeExpr, length: Dim, span: Span, what: str, symbols: Symbols
+) -> None:
+    """Match the length of an array against that of `[T; n]`, which may bind a symbol."""
+    for dim in node.dims or ():
+        if isinstance(dim, ast.Name) and not (dim.id in symbols.sizes or cx.scope.find(dim.id)):
+            symbols.sizes[dim.id] = length
+            symbols.places[dim.id] = Label(span, f"`{dim.id}` is {length} here")
+            continue
+        wanted = _size(cx, dim, symbols, bind=False)
+        if wanted != length:
+            text = f"{what} has {length} elements, and must have {wanted}"
+            cx.fail("E0301", text, span, others=[Label(node.span, "declared here")])
 
 
 def _unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Arrays of the build: `IntVec()` and its like, `append`, `get`, `set`, `vec`, `to_vec`.
+"""Arrays of the build: `IntVec()` and its like, `append`, `get`, `set`, `vec`, `to_vec`, `zip`.
 
 An array is a value. In the place of a statement, `v.push(x)` and `v.set(i, x)` give `v` a new one.
 """
@@ -15,7 +15,8 @@ from tlc.ir.lower.calls import Argument, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import Symbols, convert
-from tlc.ir.lower.values import Lowered, describe, whole
+from tlc.ir.lower.values import Lowered, Range, Zipped, describe, whole
+from tlc.ir.lower.walks import Walk, walk
 
 MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
 _ELEMENTS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
@@ -122,3 +123,31 @@ def _to_vec(cx: Context, node: ast.Call, x: Argument) -> list[Lowered]:
         item = indexing.cut(cx, flat, 0, Dim.of(at), Dim.of(1), node.span)
         found.append(cx.emit("reshape", item, shape=(), span=node.span))
     return found
+
+
+# ---- walked together -----------------------------------------------------------------------------
+
+
+@special("enumerate", "items: any, start: any = none")
+def _enumerate(cx: Context, node: ast.Call, items: Argument, start: Argument | None) -> Zipped:
+    """The items, each behind its number: `for (i, x) in enumerate(xs)`."""
+    first = 0 if start is None else whole(start.value)
+    if first is None:
+        assert start is not None
+        cx.fail("E0303", f"a number is whole, and this is {describe(start.value)}", start.span)
+    found = walk(cx, items.value, items.span)
+    count = found.high - found.low if isinstance(found, Walk) else Dim.of(len(found))
+    return Zipped((Range(first, whole(count + first) or 0), items.value))
+
+
+def _zip(cx: Context, node: ast.Call, first: list[Argument]) -> Zipped:
+    """Tuples of what stands at one place in each of the arguments."""
+    args = arguments(cx, node, first)
+    for arg in args:
+        walk(cx, arg.value, arg.span)
+    if not args:
+        cx.fail("E0203", "`zip` needs something to walk", node.span)
+    return Zipped(tuple(arg.value for arg in args))
+
+
+SPECIAL["zip"] = _zip

@@ -253,7 +253,7 @@ def statements(depth: int) -> Strategy:
         node(ast.Let, several(names, 2), maybe(types(depth)), value),
         node(ast.Assign, targets(depth), value),
         ifs(depth),
-        node(ast.For, names, value | node(ast.Set, several(value)), body),
+        node(ast.For, several(names, 1), value | node(ast.Set, several(value)), body),
         node(ast.While, value, body),
         node(ast.Loop, body),
         node(ast.Break),
