@@ -142,6 +142,9 @@ class EntryPlan:
                 self.steps.append(["assert", condition, parts, values, where])
             case "text":
                 self.steps.append(["text", *(op.attrs[k] for k in ("symbol", "source", "name"))])
+            case "text_of":
+                parts, values = self.parts(op), [self.typed(v) for v in op.operands]
+                self.steps.append(["text_of", op.attrs["symbol"], parts, values])
             case "text_value":
                 a = op.attrs
                 asked = [a["what"], a["other"], a["place"]]

@@ -42,6 +42,10 @@ class Host:
         """The number of the text that a `text` operation reads."""
         raise Failure("there is nothing to read from")
 
+    def text_of(self, values: Sequence[Array], attrs: Mapping[str, Any]) -> int:
+        """The number of the text that a `text_of` operation makes."""
+        raise Failure("there is nothing that keeps texts")
+
     def text_value(self, attrs: Mapping[str, Any]) -> int:
         """What a `text_value` operation asks of a text."""
         raise Failure("there is no text")
@@ -137,6 +141,9 @@ class _Frame:
                 return []
             case "text":
                 self.sizes[op.attrs["symbol"]] = self.host.text(attrs)
+                return []
+            case "text_of":
+                self.sizes[op.attrs["symbol"]] = self.host.text_of(values, attrs)
                 return []
             case "text_value":
                 self.sizes[op.attrs["symbol"]] = self.host.text_value(attrs)

@@ -31,7 +31,8 @@ A step is a list that begins with its kind:
     print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n]),
                 values [[memory, dtype, shape]]
     assert      condition, parts and values of the message as for print, place
-    text        symbol, "input", "env" or "literal", name
+    text        symbol, "input" or "env", name
+    text_of     symbol, parts, and memory, dtype, shape of each value in them
     text_value  symbol, number of a text, "int", "len" or "is", other text, place
     tokenize    symbol (how many), memory, model, number of a text, whether with what stands around
                 texts, place
@@ -218,7 +219,8 @@ _STEPS = {
     "check": Pair((_text, _formula, _formula, _text, _text)),
     "print": Pair((_text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
     "assert": Pair((_text, _formula, [_part], [Pair((_one_memory, _dtype, _SHAPE))], _text)),
-    "text": Pair((_text, _text, lambda value: value in ("input", "env", "literal"), _text)),
+    "text": Pair((_text, _text, lambda value: value in ("input", "env"), _text)),
+    "text_of": Pair((_text, _text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
     "text_value": Pair(
         (_text, _text, _formula, lambda value: value in ("int", "len", "is"), _text, _text)
     ),

@@ -221,7 +221,7 @@ class Host:
 
     @property
     def texts(self) -> Texts:
-        """The texts that this run has read."""
+        """The texts that this run knows."""
         if self._texts is None:
             from tlc.runtime.texts import Texts
 
@@ -255,6 +255,9 @@ class Host:
                     sys.stdout.flush()  # more of the line comes later, and somebody is waiting
             case "text":
                 sizes[step[1]] = self.texts.read(step[2], step[3])
+            case "text_of":
+                text = self.line(step[2], step[3], bound, sizes)
+                sizes[step[1]] = self.texts.number(text)
             case "text_value":
                 sizes[step[1]] = self.texts.value(evaluate(step[2], sizes), *step[3:])
             case "tokenize":

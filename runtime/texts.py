@@ -1,4 +1,4 @@
-"""The texts of a run: what a program reads from outside, and what tokens say.
+"""The texts of a run: what a program reads from outside, what it makes, and what tokens say.
 
 A run keeps its texts; a number stands for each where the program goes on with it.
 """
@@ -28,18 +28,15 @@ class Texts:
         self._streams: dict[int, Stream] = {}  # by the number of a tokenizer's model
 
     def read(self, source: str, name: str) -> int:
-        """Read a line of `input` (empty at its end) or a variable of `env` (empty when not set).
-
-        A `literal` is the name itself. The number of the text is returned.
-        """
+        """Read a line of `input` (empty at its end) or a variable of `env` (empty when not set);
+        the number of the text is returned."""
         if source == "input":
             sys.stdout.flush()
-            text = sys.stdin.readline().rstrip("\r\n")
-        else:
-            text = os.environ.get(name, "") if source == "env" else name
-        return self._number(text)
+            return self.number(sys.stdin.readline().rstrip("\r\n"))
+        return self.number(os.environ.get(name, ""))
 
-    def _number(self, text: str) -> int:
+    def number(self, text: str) -> int:
+        """The number of a text, which is kept from now on."""
         number = self._numbers.setdefault(text, len(self._found))
         if number == len(self._found):
             self._found.append(text)
@@ -47,7 +44,7 @@ class Texts:
 
     def __getitem__(self, at: int) -> str:
         if not 0 <= at < len(self._found):
-            raise RunError("E0501", "the artifact is damaged: a text is used that was not read")
+            raise RunError("E0501", "the artifact is damaged: a text is used that was not made")
         return self._found[at]
 
     def tokens(self, at: int, tokenizer: Tokenizer, around: bool, place: str) -> list[int]:
@@ -60,7 +57,7 @@ class Texts:
     def joined(self, ids: Iterable[int], tokenizer: Tokenizer, place: str) -> int:
         """The number of the text of tokens. Raises RunError E0505 for one that there is not."""
         try:
-            return self._number(tokenizer.decode(ids))
+            return self.number(tokenizer.decode(ids))
         except RunError as problem:
             raise _placed(problem, place) from problem
 
@@ -74,7 +71,7 @@ class Texts:
 
             self._streams[model] = Stream(tokenizer)
         try:
-            return self._number(self._streams[model].feed(token))
+            return self.number(self._streams[model].feed(token))
         except RunError as problem:
             raise _placed(problem, place) from problem
 

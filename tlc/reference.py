@@ -96,6 +96,9 @@ class ReferenceHost(interp.Host):
     def text(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.read(attrs["source"], attrs["name"])
 
+    def text_of(self, values: Sequence[Array], attrs: Mapping[str, Any]) -> int:
+        return self.texts.number(self._line(values, attrs["parts"]))
+
     def text_value(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.value(attrs["text"], attrs["what"], attrs["other"], attrs["place"])
 

@@ -10,7 +10,8 @@ from tlc.ir.lower import composite, expressions, statements
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context, where
-from tlc.ir.lower.output import Part, formatted, part
+from tlc.ir.lower.output import formatted
+from tlc.ir.lower.texts import Part, part
 from tlc.ir.lower.values import Lowered, describe, truth
 
 TRUE, FALSE = Dim.of(1), Dim.of(0)

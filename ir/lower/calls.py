@@ -115,7 +115,6 @@ _ELSEWHERE = {
     "t": "`x.T`",
     "norm": "`sqrt(sum(x * x))`",
     "eye": "`one_hot(range(n), n)`",
-    "format": '`print("{}", x)`',
 }
 
 

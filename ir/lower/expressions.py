@@ -10,7 +10,7 @@ from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, truncated
-from tlc.ir.lower import calls, control, indexing, patterns, statements, structs
+from tlc.ir.lower import calls, control, indexing, patterns, statements, structs, texts
 from tlc.ir.lower.compare import COMPARISONS, compare, no_operator, same_text
 from tlc.ir.lower.context import Context, TooLong
 from tlc.ir.lower.literals import check_range, literal
@@ -23,7 +23,6 @@ from tlc.ir.lower.values import (
     describe,
     first_piece,
     is_number,
-    show,
     tell,
     truth,
     whole,
@@ -66,12 +65,15 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
         case ast.Repeat(value=value, count=count):
             found = expression(cx, count)
             times = whole(found)
-            if isinstance(times, Dim) or isinstance(found, Value):
-                cx.unsupported("an array whose length only run time knows", count.span)
+            item = expression(cx, value)
+            if isinstance(found, Value) and _whole(found):
+                times = whole(on_host(cx, found, count.span))
+            if isinstance(times, Dim):
+                return _repeated(cx, item, times, node.span)
             if times is None or times < 0:
                 cx.fail("E0303", "the count of `[value; count]` is a whole number", count.span)
             _limited(cx, times, node.span)
-            return [expression(cx, value)] * times
+            return [item] * times
         case ast.Range(low=low, high=high):
             ends = [(expression(cx, e), e.span) for e in (low, high)]
             return Range(*(range_end(cx, value, at) for value, at in ends))
@@ -90,6 +92,16 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
         case ast.Set():
             cx.fail("E0302", "a set `{a, b}` can only be walked by `for`", node.span)
     cx.unsupported("this expression", node.span)
+
+
+def _repeated(cx: Context, item: Lowered, times: Dim, span: Span) -> Value:
+    """`[number; n]` of a length that only run time knows: a tensor."""
+    one = as_tensor(cx, item, None, span)
+    if one is None or one.tensor.shape:
+        text = f"an array of {describe(item)} whose length only run time knows"
+        cx.unsupported(text, span)
+    cx.builder.span = span
+    return cx.builder.broadcast(one, (times,))
 
 
 # ---- operators -----------------------------------------------------------------------------------
@@ -187,6 +199,9 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
     )
     if numbers:
         return _arithmetic(cx, op, left, right, node)
+    strings = isinstance(left, str | Text) and isinstance(right, str | Text)
+    if op == "+" and strings and not (isinstance(left, str) and isinstance(right, str)):
+        return texts.text(cx, [left, right], node.span)
     if isinstance(left, Text) or isinstance(right, Text):
         return same_text(cx, op, left, right, node)
     match op, left, right:
@@ -253,6 +268,7 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:
     places = (node.left.span, node.right.span)
+    left, right = _measured(cx, left, right), _measured(cx, right, left)
     values = [
         as_tensor(cx, v, like, at)
         for v, like, at in zip((left, right), (right, left), places, strict=True)
@@ -263,6 +279,14 @@ def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: as
     if op == "@":
         return cx.emit("matmul", a, b, span=node.span, places=places)
     return elementwise(cx, _TENSOR_OPS[op], [a, b], node.span, places)
+
+
+def _measured(cx: Context, value: Lowered, other: Lowered) -> Lowered:
+    """One whole number of the device, beside numbers with fractions, as one of these."""
+    fractions = other.tensor.dtype in FLOATS if isinstance(other, Value) else is_number(other)
+    if fractions and _whole(value) and isinstance(value, Value):
+        return cx.builder.f32(value)
+    return value
 
 
 def elementwise(
@@ -375,11 +399,8 @@ def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
 
 def _cast(cx: Context, value: Lowered, wanted: ast.TypeExpr, span: Span) -> Lowered:
     value = first_piece(value)
-    if wanted.name in ("string", "String", "str") and not isinstance(value, Value):
-        text = show(value)
-        if text is None:
-            cx.unsupported(f"{describe(value)} as a string", span)
-        return text
+    if wanted.name in ("string", "String", "str"):
+        return value if isinstance(value, Text) else texts.text(cx, [value], span)
     dtype = dtype_of(cx, wanted)
     match value:
         case Value():

@@ -22,16 +22,6 @@ def is_count(value: Lowered) -> bool:
     )
 
 
-def as_text(cx: Context, value: str | Text, span: Span) -> Text:
-    """A string as one that the run knows."""
-    if isinstance(value, Text):
-        return value
-    symbol = cx.program.new_symbol()
-    cx.builder.span = span
-    cx.builder.append("text", source="literal", name=value, symbol=symbol)
-    return Text(Dim.of(symbol))
-
-
 def host_number(value: Lowered) -> tuple[Dim, Callable[[Dim], Lowered]] | None:
     """What the host keeps as a number, a whole number, truth value or text of the run, as a
     dimension; and what makes such a value of another dimension."""

@@ -62,6 +62,15 @@ def literal(
     return cx.builder.constant(_stored(numbers, dtype), TensorType(dtype, dims))
 
 
+def own_dtype(value: Lowered) -> str:
+    """The dtype of an array on its own: float16, but int for indices that the run finds, such as
+    `[argmax(x)]`, which float16 could not hold."""
+    held = leaves("", value).values()
+    found = {v.tensor.dtype for v in held if isinstance(v, Value)}
+    counts = all(isinstance(v, Value) or isinstance(whole(v), int | Dim) for v in held)
+    return "i32" if counts and found == {"i32"} else "f16"
+
+
 def _assembled(cx: Context, value: Lowered, dtype: str, span: Span) -> Value:
     """A nested array that holds tensors or sizes, put together from its parts."""
     cx.builder.span = span

@@ -11,7 +11,7 @@ from tlc.ir.lower import expressions
 from tlc.ir.lower.builtins import hint_device, special
 from tlc.ir.lower.calls import Argument, shape_of
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.literals import check_range, literal
+from tlc.ir.lower.literals import check_range, literal, own_dtype
 from tlc.ir.lower.types import dtype_of
 from tlc.ir.lower.values import Lowered, Range, describe, first_piece, is_number
 from tlc.ir.types import TensorType
@@ -20,8 +20,8 @@ from tlc.ir.types import TensorType
 @special("tensor", "value: any, device: any = auto")
 def _tensor(cx: Context, node: ast.Call, value: Argument, device: Argument | None) -> Value:
     hint_device(cx, device)
-    dtype = dtype_of(cx, node.type_args[0]) if node.type_args else "f16"
     given = first_piece(value.value)
+    dtype = dtype_of(cx, node.type_args[0]) if node.type_args else own_dtype(given)
     if isinstance(given, Range):
         return expressions.counting(cx, given, dtype, value.span)
     if isinstance(given, Value):

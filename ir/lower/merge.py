@@ -10,7 +10,8 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, expressions
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.handed import as_text, as_type
+from tlc.ir.lower.handed import as_type
+from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
 from tlc.ir.types import TensorType
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tlc.frontend import ast
-from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
+from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError, Label
 from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
@@ -84,6 +84,8 @@ def lower(
     found = tuple(sorted(program.diagnostics.values(), key=partial(_order, tree.span.source)))
     if any(d.severity == "error" for d in found):
         raise CompileError(found)
+    if "main" not in (func.name for func in program.module.funcs):
+        raise InternalError("`main` does not compile, and nothing says why")
     return Lowered(program.module, found, program.hints, skipped)
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
-from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, show
-
-# text, a number, the place of a tensor, or what a number stands for: a `flag` or a `text`
-Part = str | Dim | None | tuple[str, Dim]
+from tlc.ir.lower.texts import Part, joined, merged, part
+from tlc.ir.lower.values import Lowered
 
 
 def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
@@ -32,7 +26,7 @@ def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
         else:
             end = arg.value
     parts, operands = formatted(cx, args, node.span)
-    cx.effect("print", *operands, parts=_merged([*parts, end]), span=node.span)
+    cx.effect("print", *operands, parts=merged([*parts, end]), span=node.span)
 
 
 def formatted(
@@ -56,7 +50,7 @@ def formatted(
         for at, arg in enumerate(args):
             parts += [" "] if at else []
             part(cx, arg.value, arg.span, parts, operands)
-    return _merged(parts), operands
+    return merged(parts), operands
 
 
 def _many(count: int, what: str) -> str:
@@ -66,50 +60,10 @@ def _many(count: int, what: str) -> str:
 SPECIAL["print"] = SPECIAL["println"] = _print
 
 
-def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]) -> None:
-    text = show(value)
-    if text is not None:
-        parts.append(text)
-        return
-    match value:
-        case Value():
-            parts.append(None)
-            operands.append(value)
-        case Range():
-            parts.append(None)
-            operands.append(expressions.counting(cx, value, "i32", span))
-        case Dim():
-            parts.append(value)
-        case Flag(dim=dim):
-            parts.append(("flag", dim))
-        case Text(dim=dim):
-            parts.append(("text", dim))
-        case Struct(decl=decl, fields=fields):
-            for at, (name, item) in enumerate(fields.items()):
-                parts.append(f"{', ' if at else f'{decl.name} {{ '}{name}: ")
-                part(cx, item, span, parts, operands)
-            parts.append(" }")
-        case list() | tuple():
-            opening, closing = "[]" if isinstance(value, list) else "()"
-            parts.append(opening)
-            for at, item in enumerate(value):
-                parts += [", "] if at else []
-                part(cx, item, span, parts, operands)
-            parts.append(closing)
-        case None:
-            hint = "the value of a function is its last expression, or `return e`"
-            cx.fail("E0302", "there is nothing to print: this has no value", span, hint=hint)
-        case _:
-            cx.fail("E0302", f"{describe(value)} cannot be printed", span)
+def _format(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
+    """The line that `print` would write, as a string: `format("{} of {}", a, b)`."""
+    parts, operands = formatted(cx, arguments(cx, node, first), node.span)
+    return joined(cx, parts, operands, node.span)
 
 
-def _merged(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Neighbouring texts as one."""
-    out: list[Part] = []
-    for piece in parts:
-        last = out[-1] if out else None
-        if isinstance(piece, str) and isinstance(last, str):
-            out[-1] = last + piece
-        elif piece != "":
-            out.append(piece)
-    return tuple(out)
+SPECIAL["format"] = _format

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import NoReturn
 
 from tlc.frontend import ast
@@ -11,14 +10,13 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, control, expressions, indexing, loops, returns, structs
+from tlc.ir.lower import assignment, control, expressions, indexing, loops, returns, structs, walks
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
-from tlc.ir.lower.values import Lowered, Poison, Range, describe, is_number
+from tlc.ir.lower.values import Lowered, Poison, describe, is_number
 
 MAX_UNROLLED = 4096
-Branch = Callable[[], Lowered]
 
 
 class Return(Exception):
@@ -95,21 +93,28 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             _behind_return(cx, ended, node, rest)
         late = control.skipped(cx)
         if late is not None and rest:  # a `continue` that only run time decides lies behind us
-            going = late.compare("==", 0)
-            branches: tuple[Branch, Branch] = (partial(_unskipped, cx, rest), lambda: None)
-            control.choose(cx, going, branches, (rest, ()), node.span)
+            try:
+                _unless_skipped(cx, late, rest, node.span)
+            except CompileError as problem:
+                failed.append(problem)
             break
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
     return value
 
 
-def _unskipped(cx: Context, rest: tuple[ast.Stmt | ast.Item, ...]) -> None:
-    """The rest of a pass, where it is certain that the pass was not left before it."""
-    scope = cx.scope.find(SKIP)
-    assert scope is not None
-    scope.names[SKIP] = 0
-    body(cx, rest)
+def _unless_skipped(
+    cx: Context, late: Dim, rest: tuple[ast.Stmt | ast.Item, ...], span: Span
+) -> None:
+    """What follows in a pass of a loop that run time may have left by here."""
+
+    def going() -> Lowered:
+        scope = cx.scope.find(SKIP)
+        assert scope is not None
+        scope.names[SKIP] = 0
+        return body(cx, rest)
+
+    control.choose(cx, late.compare("==", 0), (going, lambda: None), (rest, ()), span)
 
 
 def _behind_return(
@@ -208,17 +213,17 @@ def _let(
     value = _value(cx, node)
     if type is not None:
         value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
-    parts = (value,) if len(names) == 1 else _parts(cx, value, len(names), at)
+    parts = (value,) if len(names) == 1 else _parts(cx, value, len(names), at.span)
     for name, part in zip(names, parts, strict=True):
         assignment.give(cx, cx.scope, name, part)
 
 
-def _parts(
-    cx: Context, value: Lowered, count: int, node: ast.Stmt
-) -> tuple[Lowered, ...] | list[Lowered]:
-    """The parts of a tuple or array, one for each name."""
+def _parts(cx: Context, value: Lowered, count: int, span: Span) -> Sequence[Lowered]:
+    """The parts of a tuple or array, or the rows of a tensor, one for each name."""
+    if isinstance(value, Value) and value.tensor.rank and value.tensor.shape[0] == Dim.of(count):
+        return [indexing.row(cx, value, at, span) for at in range(count)]
     if not isinstance(value, tuple | list) or len(value) != count:
-        cx.fail("E0302", f"{count} names, and this is {describe(value)}", node.span)
+        cx.fail("E0302", f"{count} names, and this is {describe(value)}", span)
     return value
 
 
@@ -229,7 +234,7 @@ def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> No
             assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
         case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
             names = tuple(assignment.assigned(at))
-            for name, part in zip(names, _parts(cx, value, len(names), at), strict=True):
+            for name, part in zip(names, _parts(cx, value, len(names), at.span), strict=True):
                 assignment.give(cx, cx.scope.find(name) or cx.scope, name, part)
         case ast.Index() | ast.Attribute():
             assignment.store(cx, target, value, node.span)
@@ -319,24 +324,39 @@ def iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
 def _for(cx: Context, node: ast.For) -> None:
     """A `for` over numbers is a loop of the program; over other things it is followed now."""
     items = _items(cx, node.iterable)
-    if isinstance(items, Range | Value):
-        item: Callable[[int | Dim], Lowered] = lambda at: at  # noqa: E731
-        if isinstance(items, Value):
-            item = partial(indexing.row, cx, items, span=node.iterable.span)
-            items = Range(0, items.tensor.shape[0])
-        low, high = Dim.of(items.low), Dim.of(items.high)
-        known = low.is_static and high.is_static
-        counter = loops.Counter(node.name, low, high, item)
-        if not known:
+    if isinstance(items, walks.Walk):
+        low, high, item = items.low, items.high, items.item
+        counter = loops.Counter(low, high, lambda at: _named(cx, node, item(at)))
+        if not (low.is_static and high.is_static):
             loops.loop(cx, node, counter, None)
             return
         passes = int(high) - int(low)
         if passes > 1 and _kept(cx, node, counter, None, passes):
             return
-        if passes > MAX_UNROLLED:
-            cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", node.iterable.span)
+        _countable(cx, passes, node.iterable.span)
         items = [item(at) for at in range(int(low), int(high))]
-    loops.followed(cx, node, items)
+    loops.followed(cx, node, [_named(cx, node, item) for item in items])
+
+
+def _items(cx: Context, node: ast.Expr) -> list[Lowered] | walks.Walk:
+    if isinstance(node, ast.Set):
+        return [expressions.expression(cx, item) for item in node.items]
+    items = walks.walk(cx, expressions.expression(cx, node), node.span)
+    if isinstance(items, list):
+        _countable(cx, len(items), node.span)
+    return items
+
+
+def _countable(cx: Context, passes: int, span: Span) -> None:
+    if passes > MAX_UNROLLED:
+        cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", span)
+
+
+def _named(cx: Context, node: ast.For, item: Lowered) -> dict[str, Lowered]:
+    """The names of a `for` in one pass."""
+    names = node.names
+    parts = (item,) if len(names) == 1 else _parts(cx, item, len(names), node.iterable.span)
+    return dict(zip(names, parts, strict=True))
 
 
 def _repeat(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
@@ -405,21 +425,3 @@ def _kept(
     del cx.builder.block.ops[start:]
     cx.program.followed.add(key)
     return False
-
-
-def _items(cx: Context, node: ast.Expr) -> list[Lowered] | Range | Value:
-    if isinstance(node, ast.Set):
-        return [expressions.expression(cx, item) for item in node.items]
-    value = expressions.expression(cx, node)
-    match value:
-        case Range():
-            return value
-        case list() | str():
-            items = list(value)
-        case Value() if value.tensor.rank:
-            return value
-        case _:
-            cx.fail("E0302", f"{describe(value)} cannot be walked by `for`", node.span)
-    if len(items) > MAX_UNROLLED:
-        cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", node.span)
-    return items

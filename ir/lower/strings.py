@@ -9,12 +9,12 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
+from tlc.ir.lower import expressions, texts
 from tlc.ir.lower.builtins import SPECIAL, special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Text, describe, is_number, show, whole
+from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 
 _WHOLE = re.compile(r"\s*[-+]?[0-9]+\s*")
 
@@ -45,13 +45,8 @@ def _input(cx: Context, node: ast.Call, prompt: Argument | None) -> Text:
 
 @special("str", "x: any")
 def _str(cx: Context, node: ast.Call, x: Argument) -> Lowered:
-    if isinstance(x.value, Text):
-        return x.value
-    text = show(x.value)
-    if text is None:
-        hint = "`print` writes any value"
-        cx.unsupported(f"a string of {describe(x.value)} that only run time knows", x.span, hint)
-    return text
+    """What `print` writes of a value, as a string."""
+    return x.value if isinstance(x.value, Text) else texts.text(cx, [x.value], x.span)
 
 
 @special("to_int", "x: any")

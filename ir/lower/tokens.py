@@ -9,7 +9,8 @@ from tlc.ir.lower import expressions, indexing
 from tlc.ir.lower.builtins import special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context, where
-from tlc.ir.lower.handed import as_text, is_count
+from tlc.ir.lower.handed import is_count
+from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import Model, ModelProblem, Text, Tokenizer, describe, tell, whole
 
 

@@ -97,6 +97,13 @@ class Range:
     high: int | Dim
 
 
+@dataclass(frozen=True, slots=True)
+class Zipped:
+    """`zip(a, b)` and `enumerate(a)`: what a `for` walks together, a tuple of items at a time."""
+
+    parts: tuple[Any, ...]
+
+
 class Pieces(tuple[Value, ...]):
     """What `split` gives: a tuple of tensors, which stands for its first where one is wanted."""
 
@@ -133,7 +140,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string that only run time knows: its number among those that the run has read."""
+    """A string that only run time knows: its number among those that the run knows."""
 
     dim: Dim
 
@@ -207,6 +214,8 @@ def describe(value: Lowered) -> str:
             return "KVCache"
         case Tokenizer():
             return "Tokenizer"
+        case Zipped():
+            return "pairs"
     return type(value).__name__
 
 
@@ -299,6 +308,7 @@ __all__ = [
     "Text",
     "Tokenizer",
     "Vocabulary",
+    "Zipped",
     "describe",
     "first_piece",
     "is_number",

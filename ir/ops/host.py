@@ -26,7 +26,8 @@ def _none(*types: Type, **attrs: object) -> tuple[Type, ...]:
     return ()
 
 
-def _print(*types: Type, parts: tuple[object, ...]) -> tuple[Type, ...]:
+def printed(*types: Type, parts: tuple[object, ...]) -> tuple[Type, ...]:
+    """The rule of what writes `parts`: an operand for each `None` in them. Raises TypeRuleError."""
     if parts.count(None) != len(types):
         raise TypeRuleError(f"{parts.count(None)} places for {len(types)} operands")
     return ()
@@ -48,7 +49,7 @@ defop(
     "Writes a text. `parts` holds strings as they are, dimensions, `None` for each operand, and"
     " pairs: `flag` and a dimension that is 0 or 1, `text` and the number of a text.",
     params="values: tensors, parts: attr",
-    type=_print,
+    type=printed,
     effect="io",
 )
 
@@ -56,7 +57,7 @@ defop(
 def _assert(
     *types: Type, condition: Dim, parts: tuple[object, ...], place: str
 ) -> tuple[Type, ...]:
-    return _print(*types, parts=parts)
+    return printed(*types, parts=parts)
 
 
 defop(

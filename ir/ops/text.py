@@ -1,14 +1,19 @@
-"""Texts of a run, each a number among those it has read: where they come from, and their tokens."""
+"""Texts of a run, each a number among those it knows: where they come from, and their tokens."""
 
 from __future__ import annotations
 
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import TypeRuleError, defop
+from tlc.ir.ops.host import printed
 from tlc.ir.types import TensorType, Type
 
 
 def _text(source: str, name: str, symbol: str) -> tuple[Type, ...]:
     return ()
+
+
+def _text_of(*types: Type, parts: tuple[object, ...], symbol: str) -> tuple[Type, ...]:
+    return printed(*types, parts=parts)
 
 
 def _text_value(text: Dim, what: str, other: str, place: str, symbol: str) -> tuple[Type, ...]:
@@ -18,10 +23,17 @@ def _text_value(text: Dim, what: str, other: str, place: str, symbol: str) -> tu
 defop(
     "text",
     "Reads a line of the standard input, or a variable of the environment (`source` is `input` or"
-    " `env`), or notes a text of the program (`literal`). The symbol is its number among the texts"
-    " that the run has read.",
+    " `env`). The symbol is its number among the texts that the run knows.",
     params="source: str, name: str, symbol: str",
     type=_text,
+    effect="io",
+)
+defop(
+    "text_of",
+    "Makes a text of `parts`, as `print` has them. The symbol is its number among the texts that"
+    " the run knows.",
+    params="values: tensors, parts: attr, symbol: str",
+    type=_text_of,
     effect="io",
 )
 defop(

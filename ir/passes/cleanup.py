@@ -75,6 +75,6 @@ def _defines(op: Op) -> Iterable[str]:
             return (i[3] for i in op.attrs["ints"])
         case "if":
             return (i[0] for i in op.attrs["ints"])
-        case "read" | "text" | "text_value" | "tokenize" | "detokenize" | "detokenize_next":
+        case _ if "symbol" in op.attrs:
             return (op.attrs["symbol"],)
     return ()

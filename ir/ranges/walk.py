@@ -74,7 +74,7 @@ class _Walk:
                 return [self.weight(op, op.attrs["tensor"])]
             case "weight_of":
                 return [self.one_of(op)]
-            case "read" | "text" | "text_value" | "tokenize" | "detokenize" | "detokenize_next":
+            case _ if "symbol" in op.attrs:
                 self.sizes.pop(op.attrs["symbol"], None)
         return [bound_of(op, self.now)] if op.results else []
 

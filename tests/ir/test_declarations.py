@@ -78,7 +78,6 @@ STATEMENTS: list[tuple[str, str, str, str]] = [
     ('IntVec(1, "a")', "E0302", 'IntVec(1, "a")', "an element of `IntVec` must be int"),
     ('to_int("1.5")', "E0305", '"1.5"', '"1.5" is not a whole number'),
     ("to_int(x)", "E0302", "x", "f16[2, 3] is no whole number"),
-    ("str(x)", "E0401", "x", "a string of f16[2, 3] that only run time knows is not supported"),
     ("env(1)", "E0304", "1", "the name of a variable is a string known at build"),
     ("from_vec(v, [3])", "E0301", "v", "2 numbers do not fill a tensor of shape [3]"),
     # assertions

@@ -378,17 +378,6 @@ def test_sizes_that_only_run_time_knows_are_computed_with(body: str, wanted: int
     assert call(f"fn f(x: float16[N]) {{ {body} }}", "f", np.zeros(4, F16)) == wanted
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ("[0.0; N]", "E0401"),
-        ("N as string", "E0401"),
-    ],
-)
-def test_what_a_size_cannot_do_before_run_time_is_said(body: str, code: str) -> None:
-    assert [d.code for d in errors(f"fn f(x: float16[N]) {{ {body} }}")] == [code]
-
-
 def test_what_has_to_be_known_is_asked_of_the_call() -> None:
     """A function that nobody calls may still be called with a size that the build knows."""
     found = lowered("fn halves(x: float16[N]) -> Tensor { split(x, 2)[0] }\nprint(1)\n")

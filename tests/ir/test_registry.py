@@ -20,7 +20,7 @@ from tlc.ir.types import FLOATS, TensorType
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
-    "save_model", "assert", "text", "text_value", "timed",
+    "save_model", "assert", "text", "text_of", "text_value", "timed",
     "tokenize", "detokenize", "detokenize_next",
 }  # fmt: skip
 
@@ -37,6 +37,7 @@ WITHOUT_SAMPLES = {
     "print": "has no result",
     "assert": "has no result; programs see it hold and fail",
     "text": "reads what is outside; test_testing.py gives it some",
+    "text_of": "gives no tensor but a number of a text; programs print it",
     "text_value": "gives no tensor but a number",
     "tokenize": "needs a vocabulary; tests/tokenizer gives it some",
     "detokenize": "has no result; tests/tokenizer sees what it says",

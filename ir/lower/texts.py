@@ -1,0 +1,92 @@
+"""Values to the parts of a line: what is known becomes text, the rest is written by the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower import expressions
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, show
+
+# text, a number, the place of a tensor, or what a number stands for: a `flag` or a `text`
+Part = str | Dim | None | tuple[str, Dim]
+
+
+def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]) -> None:
+    text = show(value)
+    if text is not None:
+        parts.append(text)
+        return
+    match value:
+        case Value():
+            parts.append(None)
+            operands.append(value)
+        case Range():
+            parts.append(None)
+            operands.append(expressions.counting(cx, value, "i32", span))
+        case Dim():
+            parts.append(value)
+        case Flag(dim=dim):
+            parts.append(("flag", dim))
+        case Text(dim=dim):
+            parts.append(("text", dim))
+        case Struct(decl=decl, fields=fields):
+            for at, (name, item) in enumerate(fields.items()):
+                parts.append(f"{', ' if at else f'{decl.name} {{ '}{name}: ")
+                part(cx, item, span, parts, operands)
+            parts.append(" }")
+        case list() | tuple():
+            opening, closing = "[]" if isinstance(value, list) else "()"
+            parts.append(opening)
+            for at, item in enumerate(value):
+                parts += [", "] if at else []
+                part(cx, item, span, parts, operands)
+            parts.append(closing)
+        case None:
+            hint = "the value of a function is its last expression, or `return e`"
+            cx.fail("E0302", "there is nothing to print: this has no value", span, hint=hint)
+        case _:
+            cx.fail("E0302", f"{describe(value)} cannot be printed", span)
+
+
+def merged(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Neighbouring texts as one."""
+    out: list[Part] = []
+    for piece in parts:
+        last = out[-1] if out else None
+        if isinstance(piece, str) and isinstance(last, str):
+            out[-1] = last + piece
+        elif piece != "":
+            out.append(piece)
+    return tuple(out)
+
+
+def text(cx: Context, values: list[Lowered], span: Span) -> str | Text:
+    """Values written behind one another as a string, which may have to wait for the run."""
+    parts: list[Part] = []
+    operands: list[Value] = []
+    for value in values:
+        part(cx, value, span, parts, operands)
+    return joined(cx, merged(parts), operands, span)
+
+
+def joined(cx: Context, parts: tuple[Part, ...], operands: list[Value], span: Span) -> str | Text:
+    """Parts of a line as a string."""
+    if all(isinstance(piece, str) for piece in parts):
+        return "".join(map(str, parts))
+    return _kept(cx, parts, operands, span)
+
+
+def as_text(cx: Context, value: str | Text, span: Span) -> Text:
+    """A string as one that the run knows."""
+    return value if isinstance(value, Text) else _kept(cx, (value,), [], span)
+
+
+def _kept(cx: Context, parts: tuple[Part, ...], operands: list[Value], span: Span) -> Text:
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("text_of", *operands, parts=parts, symbol=symbol)
+    return Text(Dim.of(symbol))
