@@ -148,6 +148,14 @@ def _inspect(path: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _diff(first: str, second: str, options: dict[str, Any]) -> int:
+    from tlc.diff import diff
+
+    found = diff(first, second)
+    print(found or "nothing differs")
+    return 1 if found else 0
+
+
 def _convert(source: str, target: str, options: dict[str, Any]) -> int:
     from tlc.convert import convert
 
@@ -197,6 +205,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "bench": _bench,
     "inspect": _inspect,
     "convert": _convert,
+    "diff": _diff,
     "emulate": _emulate,
     "lint": _lint,
     "explain": _explain,

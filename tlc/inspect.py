@@ -54,7 +54,7 @@ def _kernel(artifact: Any, manifest: dict[str, Any], name: str) -> str:
         names += [k["name"] for k in record["kernels"]]
         if name in names:
             text = artifact.text(record["text"])
-            found.append(f"// ---- {profile} ----\n{_cut(text, name)}")
+            found.append(f"// ---- {profile} ----\n{kernel_text(text, name)}")
     if not found:
         raise RunError(
             "E0503", f"no kernel is called `{name}`", f"there are {', '.join(dict.fromkeys(names))}"
@@ -62,7 +62,7 @@ def _kernel(artifact: Any, manifest: dict[str, Any], name: str) -> str:
     return "\n\n".join(found)
 
 
-def _cut(text: str, name: str) -> str:
+def kernel_text(text: str, name: str) -> str:
     """From the comment above a kernel to its closing brace at the start of a line."""
     at = text.index(f"kernel void {name}(")
     start = text.rfind("\n\n", 0, at) + 2
@@ -80,7 +80,7 @@ def _lines(path: str, artifact: Any, manifest: dict[str, Any]) -> list[str]:
         lines.append("computed float16 values are stored as float32 (--store f32)")
     lines += ["", "entries"]
     for name, entry in manifest["entries"].items():
-        lines += _entry(name, entry)
+        lines += entry_lines(name, entry)
     for name, reason in manifest["skipped"].items():
         lines.append(f"  {name}: no entry, because {reason}")
     for profile, record in manifest["profiles"].items():
@@ -120,7 +120,9 @@ def _compiled(artifact: Any) -> str:
     return f"the Metal library part has {count} that Apple's compiler made (AIR {air})"
 
 
-def _entry(name: str, entry: dict[str, Any]) -> list[str]:
+def entry_lines(name: str, entry: dict[str, Any]) -> list[str]:
+    """The signature of an entry, its launches, memory and checks."""
+
     def type(record: dict[str, Any]) -> str:
         return f"{record['dtype']}[{', '.join(map(_size, record['shape']))}]"
 

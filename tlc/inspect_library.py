@@ -8,7 +8,7 @@ from typing import Any
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.mapped_file import map_file
-from tlc.runtime.metal_library import LibraryError, MetalLibrary, problems, read_library
+from tlc.runtime.metal_library import LibraryError, problems, read_library
 from tlc.runtime.zip_file import NoZipError, ZipError, members
 
 WIDEST = 40  # characters of a name that others are lined up with
@@ -27,17 +27,18 @@ def is_foreign(path: str) -> bool:
 
 def inspect_library(path: str, *, as_json: bool = False) -> str:
     """A description of a Metal library. Raises RunError E0501 when it is damaged."""
-    try:
-        library = read_library(memoryview(map_file(path, "E0501")))
-    except LibraryError as error:
-        raise RunError("E0501", f"{path}: this is no whole Metal library: {error}") from None
-    found = _record(path, library)
+    found = library_record(path)
     if as_json:
         return json.dumps(found, indent=2)
     return "\n".join(_lines(found))
 
 
-def _record(path: str, library: MetalLibrary) -> dict[str, Any]:
+def library_record(path: str) -> dict[str, Any]:
+    """What a Metal library holds, as JSON. Raises RunError E0501 when it is damaged."""
+    try:
+        library = read_library(memoryview(map_file(path, "E0501")))
+    except LibraryError as error:
+        raise RunError("E0501", f"{path}: this is no whole Metal library: {error}") from None
     major, minor, patch = library.system
     return {
         "path": path,
@@ -70,17 +71,17 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"{found['type']}, for {found['platform']} {found['system']} or newer, {count}",
     ]
     if functions:
-        names = [_printable(function["name"]) for function in functions]
+        names = [printable(function["name"]) for function in functions]
         width = min(max(map(len, names)), WIDEST)
         lines += ["", "functions"]
         for name, f in zip(names, functions, strict=True):
             versions = f"AIR {f['air']}, MSL {f['msl']}"
             lines.append(f"  {name:{width}}  {f['type']:12}  {versions} {f['bytes']:>10,} bytes")
     if found["problems"]:
-        lines += ["", "problems", *(f"  {_printable(text)}" for text in found["problems"])]
+        lines += ["", "problems", *(f"  {printable(text)}" for text in found["problems"])]
     return lines
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A name of the file's own, which must not steer the terminal."""
     return text if text.isprintable() else repr(text)

@@ -142,6 +142,7 @@ COMMANDS = (
             *_COMMON,
         ),
     ),
+    Command("diff", "A.metallib B.metallib", "show what differs between two artifacts", _COMMON),
     Command(
         "emulate",
         "FILE.metal",
