@@ -149,6 +149,10 @@ class EntryPlan:
                 a = op.attrs
                 asked = [a["what"], a["other"], a["place"]]
                 self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
+            case "text_float":
+                a, target = op.attrs, self.arena.take(op.result)
+                self.names[op.result] = target
+                self.steps.append(["text_float", target, formula(a["text"]), a["place"]])
             case "tokenize":
                 a, target = op.attrs, self.arena.take(op.result)
                 self.names[op.result] = target

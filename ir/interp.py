@@ -50,6 +50,10 @@ class Host:
         """What a `text_value` operation asks of a text."""
         raise Failure("there is no text")
 
+    def text_float(self, attrs: Mapping[str, Any]) -> float:
+        """The number that a text says."""
+        raise Failure("there is no text")
+
     def tokenize(self, attrs: Mapping[str, Any]) -> Sequence[int]:
         """The tokens that a `tokenize` operation gives."""
         raise Failure("there is no text")
@@ -148,6 +152,8 @@ class _Frame:
             case "text_value":
                 self.sizes[op.attrs["symbol"]] = self.host.text_value(attrs)
                 return []
+            case "text_float":
+                return [np.array(self.host.text_float(attrs), np.float32)]
             case "tokenize":
                 ids = self.host.tokenize(attrs)
                 self.sizes[op.attrs["symbol"]] = len(ids)

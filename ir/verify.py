@@ -32,6 +32,7 @@ FUSED_OPS = frozenset(
         "save",
         "save_model",
         "text",
+        "text_float",
         "text_of",
         "text_value",
         "tokenize",

@@ -31,8 +31,9 @@ A step is a list that begins with its kind:
     print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n]),
                 values [[memory, dtype, shape]]
     assert      condition, parts and values of the message as for print, place
-    text        symbol, "input" or "env", name
+    text        symbol, "input", "env" or "arg" (NAME=TEXT-WHEN-NOT-GIVEN), name
     text_of     symbol, parts, and memory, dtype, shape of each value in them
+    text_float  memory, number of a text, place
     text_value  symbol, number of a text, "int", "len" or "is", other text, place
     tokenize    symbol (how many), memory, model, number of a text, whether with what stands around
                 texts, place
@@ -219,8 +220,9 @@ _STEPS = {
     "check": Pair((_text, _formula, _formula, _text, _text)),
     "print": Pair((_text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
     "assert": Pair((_text, _formula, [_part], [Pair((_one_memory, _dtype, _SHAPE))], _text)),
-    "text": Pair((_text, _text, lambda value: value in ("input", "env"), _text)),
+    "text": Pair((_text, _text, lambda value: value in ("input", "env", "arg"), _text)),
     "text_of": Pair((_text, _text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
+    "text_float": Pair((_text, _memory, _formula, _text)),
     "text_value": Pair(
         (_text, _text, _formula, lambda value: value in ("int", "len", "is"), _text, _text)
     ),

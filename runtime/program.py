@@ -13,7 +13,6 @@ from tlc.runtime.steps import Host, check, prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -26,7 +25,16 @@ KEPT_BINDINGS = 16  # sets of sizes whose memory stays allocated
 class Program:
     """The entries of an artifact on a device."""
 
-    __slots__ = ("_constants", "_kernels", "_library", "_places", "device", "entries", "weights")
+    __slots__ = (
+        "_constants",
+        "_kernels",
+        "_library",
+        "_places",
+        "device",
+        "entries",
+        "given",
+        "weights",
+    )
 
     def __init__(
         self,
@@ -47,6 +55,7 @@ class Program:
                 f"it was built for {', '.join(manifest['profiles'])}",
             )
         self.device, self.weights = device, weights
+        self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
         self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
         made: Library | None = None
         if compiled is not None:
@@ -82,7 +91,7 @@ class Program:
         for buffer, arg in zip(bound.inputs, args, strict=True):
             if buffer.nbytes and arg.nbytes:
                 device.write(buffer, memoryview(arg).cast("B"))
-        found = bound.run(Host(write, full))
+        found = bound.run(Host(write, full, self.given))
         return [
             (device.read(buffer, numel(shape, {}) * DTYPE_BYTES[dtype]), dtype, shape)
             for buffer, dtype, shape in found
@@ -296,11 +305,10 @@ class Bound:
                 self.device.write(slots[at], self.device.read(old, old.nbytes))
             self.moved += 1
 
-    def write(self, slot: str, numbers: array[int]) -> None:
-        """Put numbers into a slot, which grows where it has to."""
-        data = memoryview(numbers).cast("B")
-        self.room(slot, data.nbytes)
-        if data.nbytes:
+    def write(self, slot: str, data: bytes) -> None:
+        """Put bytes into a slot, which grows where it has to."""
+        self.room(slot, len(data))
+        if data:
             self.device.write(self.memory["s"][int(slot[1:])], data)
 
     def run(self, host: Host) -> list[tuple[Buffer, str, tuple[int, ...]]]:

@@ -7,6 +7,7 @@ on such symbols is prepared again for each of their values, and kept.
 
 from __future__ import annotations
 
+import struct
 import sys
 
 from tlc.runtime.errors import RunError
@@ -213,10 +214,16 @@ _STEPS = {"assert": Assert, "loop": Loop, "if": If, "read": Read, "check": Check
 class Host:
     """What the host does between launches: printing, reading and saving."""
 
-    __slots__ = ("_full", "_texts", "_write")
+    __slots__ = ("_full", "_given", "_texts", "_write")
 
-    def __init__(self, write: Callable[[str], object], full: bool = False) -> None:
-        self._write, self._full = write, full
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        full: bool = False,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
+        """`given` are the arguments of the run, as `arg` reads them."""
+        self._write, self._full, self._given = write, full, given or {}
         self._texts: Texts | None = None
 
     @property
@@ -225,7 +232,7 @@ class Host:
         if self._texts is None:
             from tlc.runtime.texts import Texts
 
-            self._texts = Texts()
+            self._texts = Texts(self._given)
         return self._texts
 
     def line(self, parts: list[Any], values: list[Any], bound: Bound, sizes: dict[str, int]) -> str:
@@ -260,14 +267,15 @@ class Host:
                 sizes[step[1]] = self.texts.number(text)
             case "text_value":
                 sizes[step[1]] = self.texts.value(evaluate(step[2], sizes), *step[3:])
+            case "text_float":
+                number = self.texts.fraction(evaluate(step[2], sizes), step[3])
+                bound.write(step[1], struct.pack("<f", number))
             case "tokenize":
-                from array import array
-
                 _, symbol, memory, model, text, around, place = step
                 tokenizer = bound.weights.models.tokenizer(model)
                 ids = self.texts.tokens(evaluate(text, sizes), tokenizer, around, place)
                 sizes[symbol] = len(ids)
-                bound.write(memory, array("i", ids))
+                bound.write(memory, struct.pack(f"<{len(ids)}i", *ids))
             case "detokenize":
                 _, symbol, memory, shape, model, place = step
                 _, data = _tensor(bound, sizes, memory, "i32", shape)

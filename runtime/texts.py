@@ -12,7 +12,7 @@ from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
 
@@ -20,20 +20,29 @@ if TYPE_CHECKING:
 class Texts:
     """The texts of a run; equal ones have one number."""
 
-    __slots__ = ("_found", "_numbers", "_streams")
+    __slots__ = ("_found", "_given", "_numbers", "_streams")
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, str]) -> None:
+        """`given` are the arguments of the run by name."""
+        self._given = given
         self._found: list[str] = []
         self._numbers: dict[str, int] = {}
         self._streams: dict[int, Stream] = {}  # by the number of a tokenizer's model
 
     def read(self, source: str, name: str) -> int:
-        """Read a line of `input` (empty at its end) or a variable of `env` (empty when not set);
-        the number of the text is returned."""
-        if source == "input":
-            sys.stdout.flush()
-            return self.number(sys.stdin.readline().rstrip("\r\n"))
-        return self.number(os.environ.get(name, ""))
+        """Read a line of `input` (empty at its end), a variable of `env` (empty when not set) or an
+        argument, whose name `arg` has with `=` and what it is when it was not given.
+
+        The number of the text is returned.
+        """
+        match source:
+            case "input":
+                sys.stdout.flush()
+                return self.number(sys.stdin.readline().rstrip("\r\n"))
+            case "env":
+                return self.number(os.environ.get(name, ""))
+        name, _, otherwise = name.partition("=")
+        return self.number(self._given.get(name, otherwise))
 
     def number(self, text: str) -> int:
         """The number of a text, which is kept from now on."""
@@ -74,6 +83,16 @@ class Texts:
             return self.number(self._streams[model].feed(token))
         except RunError as problem:
             raise _placed(problem, place) from problem
+
+    def fraction(self, at: int, place: str) -> float:
+        """The number that a text says. Raises RunError E0505 for one that says none."""
+        try:
+            number = float(self[at])
+        except ValueError:
+            number = float("nan")
+        if abs(number) <= 3.4e38:
+            return number
+        raise RunError("E0505", f'{place}: "{self[at]}" is not a number')
 
     def value(self, at: int, what: str, other: str, place: str) -> int:
         """A number that a text says (`int`), its length (`len`), or whether it `is` another one.

@@ -4,13 +4,18 @@ The tokens are those that llama.cpp chose, which are stored beside the model, an
 every step are those of all tokens so far without a cache.
 """
 
+import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tlc
-from tests.test_llama import TOLERANCE
+from tests.test_llama import TOLERANCE, llama, unpacked
+from tlc.cli import run
+from tlc.runtime.tokenizer import load_tokenizer
+from tlc.runtime.tokenizer.tokenizer import Stream
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -62,3 +67,45 @@ def test_a_token_at_a_time_is_as_good_as_all_at_once(kind: str, device: str) -> 
 
     if kind in ("f16", "f32"):  # llama.cpp rounds what it multiplies with quantised weights
         np.testing.assert_array_equal(ids[len(prompt) :], stored["greedy"])
+
+
+def shown(*command: str) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        assert run(list(command)) == 0
+    return stdout.getvalue()
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """`examples/llm/generate.tl` for the tiny model, built."""
+    folder = tmp_path_factory.mktemp("llm")
+    for name in ("llama.tl", "generate.tl"):
+        text = (ROOT / "examples" / "llm" / name).read_text()
+        text = text.replace("model.gguf", str(DATA / "tiny_llama_f16.gguf"))
+        (folder / name).write_text(text)
+    path = str(folder / "generate.metallib")
+    shown("build", str(folder / "generate.tl"), "-o", path)
+    return path
+
+
+def test_the_example_generates_what_the_network_says(artifact: str) -> None:
+    tokenizer = load_tokenizer(str(DATA / "tiny_llama_f16.gguf"))
+    ids, weights = tokenizer.encode("we said"), unpacked("f16")
+    stream = Stream(tokenizer)
+    text = "we said"
+    for _ in range(10):
+        best = np.sort(llama(weights, np.array(ids))[-1])
+        assert best[-1] - best[-2] > 2 * TOLERANCE, "rounding would choose another token"
+        ids.append(int(llama(weights, np.array(ids))[-1].argmax()))
+        text += stream.feed(ids[-1])
+    given = ("--prompt", "we said", "--max-tokens", "10", "--temperature", "0")
+    for device in ("cpu", "reference"):
+        assert shown("run", artifact, "--device", device, *given) == text + "\n"
+
+
+def test_the_example_at_another_temperature_says_something_else(artifact: str) -> None:
+    given = ("--device", "reference", "--max-tokens", "10", "--temperature")
+    cold, warm = (shown("run", artifact, *given, t) for t in ("0", "1.5"))
+    assert cold.startswith("Once upon a time")
+    assert warm.startswith("Once upon a time")
+    assert cold != warm

@@ -59,6 +59,10 @@ _RUN = (
     Option("entry", "what to run", "NAME", default="main"),
     Option("input", "an argument of the entry", "NAME=FILE.npy", many=True),
     Option("output", "write the entry's result to a file", "FILE.npy"),
+    Option("arg", 'what `arg("NAME", ..)` of the program is', "NAME=VALUE", many=True),
+    Option("prompt", "the same as --arg prompt=TEXT", "TEXT"),
+    Option("max-tokens", "the same as --arg max_tokens=N", "N"),
+    Option("temperature", "the same as --arg temperature=T", "T"),
     _FULL,
     Option("check-finite", "stop at the first NaN or infinity; runs on the reference device"),
 )

@@ -30,6 +30,7 @@ class ReferenceProgram:
     ) -> None:
         """`host` may watch what runs. Raises RunError E0501 when the IR cannot be read."""
         self.host = host or ReferenceHost
+        self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
         validate(artifact.manifest)
         self.module = _module(artifact)
         manifest = artifact.manifest
@@ -54,6 +55,7 @@ class ReferenceProgram:
         entry.sizes([a.shape for a in args])
         func: Func = self.module.func(entry.name)
         self.last_host = self.host(self.weights, write, full)
+        self.last_host.texts = Texts(self.given)
         try:
             results = interp.run(func, args, self.last_host)
         except interp.Failure as problem:
@@ -78,7 +80,7 @@ class ReferenceHost(interp.Host):
     def __init__(self, weights: StoredWeights, write: Callable[[str], object], full: bool) -> None:
         self.weights, self.write, self.full = weights, write, full
         self.loaded: dict[tuple[int, str, str], Array] = {}
-        self.texts = Texts()
+        self.texts = Texts({})
 
     def weight(self, model: int, tensor: str, dtype: str) -> Array:
         from tlc.runtime.decode import floats
@@ -101,6 +103,9 @@ class ReferenceHost(interp.Host):
 
     def text_value(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.value(attrs["text"], attrs["what"], attrs["other"], attrs["place"])
+
+    def text_float(self, attrs: Mapping[str, Any]) -> float:
+        return self.texts.fraction(attrs["text"], attrs["place"])
 
     def tokenize(self, attrs: Mapping[str, Any]) -> Sequence[int]:
         tokenizer = self.weights.models.tokenizer(attrs["model"])

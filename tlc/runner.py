@@ -14,7 +14,7 @@ from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from tlc.frontend.diagnostics import Diagnostic
@@ -63,6 +63,7 @@ def run(
     _placement(artifact.manifest, device, options)
     clock("load")
     entry = program.entry(options["entry"])
+    program.given = _given(options, artifact.manifest["entries"][entry.name]["steps"])
     if entry.params or options["input"] or options["output"]:
         _with_arrays(program, entry, options)
     else:
@@ -72,6 +73,35 @@ def run(
     sys.stdout.flush()
     clock("run")
     return 0
+
+
+_SHORT = ("prompt", "max-tokens", "temperature")  # options that are arguments of that name
+
+
+def _given(options: dict[str, Any], steps: list[Any]) -> dict[str, str]:
+    """The arguments of the run by name. Raises RunError E0504 for one that is never read."""
+    given = {o.replace("-", "_"): options[o] for o in _SHORT if options[o] is not None}
+    for pair in options["arg"]:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RunError("E0504", f"`--arg {pair}` is not of the form NAME=VALUE")
+        given[name] = value
+    known = sorted(set(_arguments(steps))) if given else []
+    for name in given:
+        if name not in known:
+            hint = f"it has {', '.join(known)}" if known else "it has none"
+            raise RunError("E0504", f"the program has no argument `{name}`", hint)
+    return given
+
+
+def _arguments(steps: list[Any]) -> Iterator[str]:
+    """The names of the arguments that steps read."""
+    for step in steps:
+        if step[0] == "text" and step[2] == "arg":
+            yield step[3].partition("=")[0]
+        elif step[0] in ("loop", "if"):
+            for inner in step[3:]:
+                yield from _arguments(inner)
 
 
 class _Clock:

@@ -19,6 +19,7 @@ from tlc.ir.lower import (
     output,
     predict,
     random,
+    sampling,
     shaping,
     strings,
     tokens,

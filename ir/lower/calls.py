@@ -86,7 +86,6 @@ def call(cx: Context, node: ast.Call) -> Lowered:
 # fmt: off
 # builtins of the language that have no operation behind them yet
 _LATER = frozenset((
-    "temperature_sample", "sample", "top_k", "top_p", "min_p",
     "learnable", "backward", "sgd", "adam", "adamw", "clip_grad_norm", "set_lr",
     "entity_onehot", "entity_dim", "transe_score", "distmult_score", "complex_score",
     "margin_ranking_loss", "binary_cross_entropy", "predict_tail_transe",

@@ -13,7 +13,8 @@ from tlc.ir.lower.values import describe, is_number
 from tlc.ir.ops.random import normal, uniform
 
 
-def _next_draw(cx: Context) -> Dim:
+def next_draw(cx: Context) -> Dim:
+    """The number of a draw, which no other of the run has."""
     scope = cx.scope.find(DRAW) or cx.globals
     draw = Dim.of(scope.names[DRAW])
     scope.names[DRAW] = draw + 1
@@ -37,7 +38,7 @@ def _draws(prefix: str, dtype: str) -> None:
         hint_device(cx, device)
         dims = shape_of(cx, shape.value, shape.span)
         cx.builder.span = node.span
-        return uniform(cx.builder, dims, dtype, cx.program.seed, _next_draw(cx))
+        return uniform(cx.builder, dims, dtype, cx.program.seed, next_draw(cx))
 
     names = f"{prefix}randn" if prefix else "randn random_normal"
 
@@ -54,7 +55,7 @@ def _draws(prefix: str, dtype: str) -> None:
         dims = shape_of(cx, shape.value, shape.span)
         middle, spread = _number(cx, mean, 0.0, "the mean"), _number(cx, std, 1.0, "`std`")
         cx.builder.span = node.span
-        return normal(cx.builder, dims, dtype, cx.program.seed, _next_draw(cx), middle, spread)
+        return normal(cx.builder, dims, dtype, cx.program.seed, next_draw(cx), middle, spread)
 
 
 for _prefix, _dtype in (("", "f16"), ("f16::", "f16"), ("f32::", "f32")):

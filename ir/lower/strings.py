@@ -13,7 +13,7 @@ from tlc.ir.lower import expressions, texts
 from tlc.ir.lower.builtins import SPECIAL, special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.compare import asked
-from tlc.ir.lower.context import Context
+from tlc.ir.lower.context import Context, where
 from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 
 _WHOLE = re.compile(r"\s*[-+]?[0-9]+\s*")
@@ -41,6 +41,46 @@ def _input(cx: Context, node: ast.Call, prompt: Argument | None) -> Text:
     if prompt is not None:
         SPECIAL["print"](cx, ast.Call(node.span, node.callee, ()), [prompt])
     return _text(cx, "input", "", node.span)
+
+
+@special("arg", "name: any, otherwise: any")
+def _arg(cx: Context, node: ast.Call, name: Argument, otherwise: Argument) -> Lowered:
+    """An argument of the run (`tlc run --arg NAME=VALUE`), or what it is when it was not given: a
+    string, a whole number or a number, and the argument is the same."""
+    if not isinstance(name.value, str) or not name.value.isidentifier():
+        text = "an argument has a name known at build, of letters, digits and `_`"
+        cx.fail("E0304", text, name.span)
+    default = otherwise.value
+    if not isinstance(default, str) and not is_number(default):
+        text = "what an argument is when left out is a string or a number known at build"
+        cx.fail("E0304", text, otherwise.span)
+    found = _text(cx, "arg", f"{name.value}={default}", node.span)
+    match default:
+        case int():
+            return asked(cx, found, "int", "", node.span)
+        case float():
+            return _number(cx, found, node.span)
+    return found
+
+
+def _number(cx: Context, text: Text, span: Span) -> Value:
+    """The number that a text says, on the device."""
+    return cx.emit("text_float", text=text.dim, place=where(span), span=span)
+
+
+@special("to_float", "x: any")
+def _to_float(cx: Context, node: ast.Call, x: Argument) -> Lowered:
+    """A number in float32: what a string says, or a number as it is."""
+    if isinstance(x.value, Text):
+        return _number(cx, x.value, node.span)
+    if isinstance(x.value, str):
+        try:
+            return float(x.value)
+        except ValueError:
+            cx.fail("E0305", f'"{x.value}" is not a number', x.span)
+    if is_number(x.value):
+        return float(x.value)
+    return cx.builder.f32(expressions.need_tensor(cx, x.value, x.span))
 
 
 @special("str", "x: any")

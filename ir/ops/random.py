@@ -89,6 +89,14 @@ def uniform(b: Builder, shape: Sequence[Dim], dtype: str, seed: int, draw: Dim) 
     return b.cast(b.emit("mul", whole, b.scalar(2.0**-11, whole)), dtype)
 
 
+def between(b: Builder, shape: Sequence[Dim], seed: int, draw: Dim) -> Value:
+    """Numbers in float32 that are neither 0 nor 1: odd multiples of 2^-24."""
+    upper = _upper(b, shape, seed, draw)
+    whole = b.emit("floor", b.emit("mul", upper, b.scalar(0.5, upper)))
+    middle = b.emit("add", whole, b.scalar(0.5, whole))
+    return b.emit("mul", middle, b.scalar(2.0**-23, middle))
+
+
 def normal(
     b: Builder,
     shape: Sequence[Dim],

@@ -22,8 +22,9 @@ def _text_value(text: Dim, what: str, other: str, place: str, symbol: str) -> tu
 
 defop(
     "text",
-    "Reads a line of the standard input, or a variable of the environment (`source` is `input` or"
-    " `env`). The symbol is its number among the texts that the run knows.",
+    "Reads a line of the standard input, a variable of the environment or an argument of the run"
+    " (`source` is `input`, `env` or `arg`, whose name ends with `=` and its text when left out)."
+    " The symbol is its number among the texts that the run knows.",
     params="source: str, name: str, symbol: str",
     type=_text,
     effect="io",
@@ -60,6 +61,13 @@ def _detokenize_next(token: Dim, model: int, place: str, symbol: str) -> tuple[T
     return ()
 
 
+defop(
+    "text_float",
+    "The number that a text says, in float32.",
+    params="text: dim, place: str",
+    type=lambda text, place: (TensorType("f32", ()),),
+    effect="io",
+)
 defop(
     "tokenize",
     "The token ids of a text, by the tokenizer of a model file; the symbol is how many there are."

@@ -21,7 +21,7 @@ from tlc.ir.types import FLOATS, TensorType
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
     "save_model", "assert", "text", "text_of", "text_value", "timed",
-    "tokenize", "detokenize", "detokenize_next",
+    "text_float", "tokenize", "detokenize", "detokenize_next",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -42,6 +42,7 @@ WITHOUT_SAMPLES = {
     "tokenize": "needs a vocabulary; tests/tokenizer gives it some",
     "detokenize": "has no result; tests/tokenizer sees what it says",
     "detokenize_next": "has no result; tests/tokenizer sees what it says",
+    "text_float": "reads what is outside; tests/test_arguments.py gives it some",
     "timed": "marks a place; test_testing.py sees what stands behind it",
     "save": "has no result",
     "save_model": "has no result",
