@@ -38,6 +38,7 @@ RULES = {
     "M22": ("plain", "a word that kernels do without"),
     "M23": ("threads", "a kernel that does not say its threads, a multiple of 32"),
     "M24": ("meeting", "a barrier or a function of a simdgroup where threads may part"),
+    "M25": ("precise", "a function that fast math may approximate"),
 }
 _VECTORS = re.compile(
     r"(?:bool|u?char|u?short|u?int|u?long|float|half|bfloat)[234]"

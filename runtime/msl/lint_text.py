@@ -43,6 +43,14 @@ _UNPLAIN = frozenset(
         *("function_constant", "host_name", "atomic_float", "bfloat"),
     )
 )
+# fast math may replace these by approximations, unless they are called as precise::...
+_APPROXIMATE = frozenset(
+    (
+        *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "cospi"),
+        *("exp", "exp10", "exp2", "fmod", "log", "log10", "log2", "pow", "powr", "rsqrt", "sin"),
+        *("sincos", "sinh", "sinpi", "sqrt", "tan", "tanh", "tanpi"),
+    )
+)
 _TOGETHER = re.compile(r"(threadgroup|simdgroup)_barrier|simd_\w+|quad_\w+|simdgroup_[lms]\w+")
 _PARTING = frozenset(
     ("tid", "lane")
@@ -62,6 +70,9 @@ def check_text(tokens: Sequence[Token], version: int, own: bool, add: Add) -> No
             _number(token, own, add)
         elif token.kind == "name":
             _word(token, follows, version, own, add)
+            qualified = at > 1 and tokens[at - 2].text == "precise"
+            if own and follows == "(" and token.text in _APPROXIMATE and not qualified:
+                add(token.line, "M25", f"`{token.text}` is not called as precise::{token.text}")
     plain, attributes = extract([_copy(token) for token in tokens])
     for at, token in enumerate(plain):
         is_kernel = any(a.name == "kernel" for a in attributes.get(at, ()))

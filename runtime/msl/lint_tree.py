@@ -17,8 +17,10 @@ _CONVERSIONS = {
     "FloatingCast": "one floating-point type to another",
     "IntegralToFloating": "an integer to a floating-point number",
     "FloatingToIntegral": "a floating-point number to an integer",
+    "IntegralCast": "an integer to one of another size or sign",
 }
 _LITERALS = frozenset(("IntegerLiteral", "FloatingLiteral"))
+_PROMOTED = frozenset(("bool", "char", "uchar", "short", "ushort"))  # to int, which holds them all
 
 
 def check_tree(dump: str, own: bool, add: Add) -> None:
@@ -57,7 +59,9 @@ def _conversion(node: Any, type_: str, line: int, own: bool, add: Add) -> None:
         add(line, "M12", "a conversion to bfloat has to be written out")
     elif own and cast in _CONVERSIONS:
         inner = node["inner"][0] if node.get("inner") else {}
-        if inner.get("kind") not in _LITERALS:
+        source = (inner.get("type") or {}).get("qualType", "").split(" ")[-1]
+        promoted = type_ == "int" and source in _PROMOTED
+        if inner.get("kind") not in _LITERALS and not promoted:
             add(line, "M20", f"{_CONVERSIONS[cast]}, which is not written out")
 
 
