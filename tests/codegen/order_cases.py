@@ -103,11 +103,19 @@ def scatters() -> Iterator[Case]:
             sizes = {"M": m, "N": n, "K": count}
             yield Case(f"rows of {sizes}", symbolic, given, wide(exact), 0.0, sizes)
     table, rows = normal(6, 3, 4), normal(7, 1, 4)
-    for wrong in (3, -4):
-        ids = np.array([wrong], np.int32)
+    for id in (0, -3, 3, -4):
+        ids = np.array([id], np.int32)
         sizes = {"M": 3, "N": 4, "K": 1}
-        name = f"row {wrong} of 3"
-        yield Case(name, symbolic, [table, ids, rows], wide(table), 0.0, sizes, status=1)
+        exact = np.concatenate([wide(rows), wide(table)[1:]]) if id in (0, -3) else wide(table)
+        status = int(id in (3, -4))
+        yield Case(f"row {id} of 3", symbolic, [table, ids, rows], exact, 0.0, sizes, status)
+    for at in (0, 33, 150, 299):  # one that is wrong among many
+        ids, rows = np.full(300, -1, np.int32), normal(7, 300, 4)
+        ids[at] = 3
+        exact = np.concatenate([wide(table)[:2], wide(rows)[[298 if at == 299 else 299]]])
+        sizes = {"M": 3, "N": 4, "K": 300}
+        name = f"a wrong index, number {at} of 300"
+        yield Case(name, symbolic, [table, ids, rows], exact, 0.0, sizes, status=1)
     x = normal(8, 2, 3, 4, dtype="f32")
     op = fused(
         "scatter", [tensor("f32", 2, 3, 4), tensor("i32", 1), tensor("f32", 1, 3, 4)], scatter

@@ -11,6 +11,7 @@ from tests.codegen.running import (
     INF,
     NAN,
     SIZES,
+    Array,
     Case,
     fused,
     normal,
@@ -55,6 +56,12 @@ def _layer_norm(b: Builder, x: Value, gain: Value, bias: Value) -> Value:
     return b.cast(b.emit("add", b.emit("mul", normal_, along[0]), along[1]), "f16")
 
 
+def _exact_softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    exact: Array = e / e.sum(-1, keepdims=True)
+    return exact
+
+
 def rows() -> Iterator[Case]:
     """Normalisations and reductions of rows, for sizes known at build and at run."""
     softmax = fused("row", [tensor("f16", "M", "N")], _softmax)
@@ -65,8 +72,7 @@ def rows() -> Iterator[Case]:
     for m, n in zip(SIZES, reversed(SIZES), strict=True):
         x, gain, bias = normal(20, m, n), normal(21, n), normal(22, n)
         where, sizes = f"[{m}, {n}]", {"M": m, "N": n}
-        e = np.exp(wide(x) - wide(x).max(-1, keepdims=True))
-        exact = e / e.sum(-1, keepdims=True)
+        exact = _exact_softmax(wide(x))
         static = fused("row", [tensor("f16", m, n)], _softmax)
         slack = (8 + n) * EPS32 * exact
         yield Case(f"softmax of {where}", static, [x], exact, slack)
@@ -81,24 +87,29 @@ def rows() -> Iterator[Case]:
         exact = wide(x).sum(-1, keepdims=True)
         slack = n * EPS32 * np.abs(wide(x)).sum(-1, keepdims=True)
         yield Case(f"sum of {sizes}", sums, [x], exact, slack, sizes)
+    # so far apart that the powers overflow unless the largest of all is taken off; differences of
+    # whole numbers are exact
+    for m, n in ((9, 7), (5, 130), (3, 300)):
+        x, sizes = np.round(normal(20, m, n) * 1000), {"M": m, "N": n}
+        yield Case(f"far softmax of {sizes}", softmax, [x], _exact_softmax(wide(x)), EPS32, sizes)
 
 
 def row_details() -> Iterator[Case]:
     """Masks, numbers per row, three axes, values kept from pass to pass, long rows."""
-    x, mask, bias = normal(23, 2, 3, 40), normal(24, 2, 40), normal(25, 2, 3, 1)
+    x, mask, bias = normal(23, 2, 3, 100), normal(24, 2, 100), normal(25, 2, 3, 1)
 
     def masked(b: Builder, x: Value, mask: Value, bias: Value) -> Value:
         s = x.tensor.shape
         moved = b.emit("add", x, b.emit("broadcast", bias, shape=s))
-        total = b.emit("add", moved, view(b, mask, s, (40, 0, 1)))
+        total = b.emit("add", moved, view(b, mask, s, (100, 0, 1)))
         return _softmax(b, total)
 
-    types = [tensor("f16", 2, 3, 40), tensor("f16", 2, 40), tensor("f16", 2, 3, 1)]
-    e = wide(x) + wide(mask)[:, None] + wide(bias)
-    e = np.exp(e - e.max(-1, keepdims=True))
-    exact = e / e.sum(-1, keepdims=True)
+    types = [tensor("f16", 2, 3, 100), tensor("f16", 2, 100), tensor("f16", 2, 3, 1)]
     op = fused("row", types, masked)
-    yield Case("softmax of a masked batch", op, [x, mask, bias], exact, 64 * EPS32)
+    for what, far in (("", 1), (" far apart", 1000)):
+        x, mask, bias = (np.round(array * far) if far > 1 else array for array in (x, mask, bias))
+        exact = _exact_softmax(wide(x) + wide(mask)[:, None] + wide(bias))
+        yield Case(f"softmax of a masked batch{what}", op, [x, mask, bias], exact, 120 * EPS32)
 
     def centred_gelu(b: Builder, x: Value) -> Value:
         y = b.emit("tanh", x)
@@ -121,8 +132,7 @@ def row_details() -> Iterator[Case]:
 
     x = normal(28, 2, 20000)
     op = fused("row", [tensor("f16", 2, 20000)], _softmax)
-    e = np.exp(wide(x) - wide(x).max(-1, keepdims=True))
-    yield Case("rows too long to keep", op, [x], e / e.sum(-1, keepdims=True), EPS32)
+    yield Case("rows too long to keep", op, [x], _exact_softmax(wide(x)), EPS32)
 
     x = normal(29, 4, 6)
     op = fused("row", [tensor("f16", 6, 4)], lambda b, x: _sum(b, view(b, x, (4, 6), (1, 4))))
@@ -134,8 +144,7 @@ def row_details() -> Iterator[Case]:
     yield Case("rows of one element", op, [x], ones)
     blocks, w = packed(31, 4, 96, "q8_0")
     op = fused("row", [tensor("f16", 4, 96)], _softmax, ["q8_0"])
-    e = np.exp(wide(w) - wide(w).max(-1, keepdims=True))
-    yield Case("packed rows", op, [blocks], e / e.sum(-1, keepdims=True), 64 * EPS32)
+    yield Case("packed rows", op, [blocks], _exact_softmax(wide(w)), 64 * EPS32)
 
 
 def _extreme(name: str) -> Callable[[Builder, Value], Value]:
@@ -229,6 +238,28 @@ def gathers() -> Iterator[Case]:
         )
         some = ids.ravel()
         yield Case(f"rows of {encoding}", op, [blocks, some], wide(w)[some], 0.0, {"V": 7, "N": 6})
+    for width in (7, 40):
+        types = [tensor("f16", "V", width), tensor("i32", "N")]
+        op = fused("gather", types, lambda b, table, ids: b.emit("gather", table, ids))
+        # of no rows none can be read: nothing is written, and there is 0xffff, a NaN, as before
+        some, none = np.array([0], np.int32), np.full((1, width), NAN)
+        yield Case(
+            f"rows of {width} of none",
+            op,
+            [normal(56, 0, width), some],
+            none,
+            0.0,
+            {"V": 0, "N": 1},
+            1,
+        )
+        for rows in (1, 7, 500):
+            table, some = normal(56, rows, width), np.arange(-rows, rows, dtype=np.int32)
+            for wrong in (None, rows, -rows - 1, 2**31 - 1, -(2**31)):
+                given = some if wrong is None else np.append(some, np.int32(wrong))
+                exact = np.concatenate([wide(table)[some], wide(table)[: len(given) - len(some)]])
+                name = f"rows of {width}, {wrong} among {len(given)} for {rows}"
+                sizes = {"V": rows, "N": len(given)}
+                yield Case(name, op, [table, given], exact, 0.0, sizes, int(wrong is not None))
     table = normal(53, 7)
     op = fused(
         "gather",
@@ -279,6 +310,12 @@ def concats() -> Iterator[Case]:
     )
     exact = np.concatenate([wide(x).T, wide(y)])
     yield Case("a transposed operand and a symbol", op, [x, y], exact, 0.0, {"N": 3})
+    types = [tensor("f16", 4, "N"), tensor("f16", 4, "M")]
+    op = fused("concat", types, lambda b, x, y: b.emit("concat", x, y, axis=1))
+    for n, m in ((0, 7), (7, 0), (1, 2), (33, 40), (300, 70)):
+        x, y = normal(66, 4, n), normal(67, 4, m)
+        exact = np.concatenate([wide(x), wide(y)], 1)
+        yield Case(f"{n} and {m} columns", op, [x, y], exact, 0.0, {"N": n, "M": m})
     ids = [np.arange(5, dtype=np.int32), np.arange(3, dtype=np.int32)]
     op = fused(
         "concat",
