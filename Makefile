@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit models test-models fuzz golden docs bench bench-peers wheel clean
+.PHONY: help setup demo test lint format types unit models test-models fuzz mutants golden docs bench bench-peers wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ test-models: $(VENV)/models ## run the examples on real models
 
 fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet
+
+mutants: $(VENV)/ready ## break the apple kernels in thousands of ways; count what the checks notice
+	$(BIN)/python -m tests.mutation
 
 golden: $(VENV)/ready ## accept the present output as expected output; read the diff
 	$(BIN)/python -m pytest --quiet --update-golden

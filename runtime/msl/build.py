@@ -10,7 +10,7 @@ from tlc.runtime.devices import cache, toolchain
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.entries import Entry
 from tlc.runtime.msl.swizzles import swizzles
-from tlc.runtime.msl.translate import translate
+from tlc.runtime.msl.translate import Translation, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def build(
     """
     tools = usable()
     found = translate(preprocess(text, name, tools, folders, defines, version), constants or {})
-    unions = "#define TLC_HAS_UNIONS\n" if " union " in f" {found.code} " else ""
-    code = f'{unions}{swizzles(found.code)}#include "metal.h"\n{found.code}'
+    code = _with_header(found)
     math = ("-ffast-math",) if fast_math else ("-ffp-contract=off",)
     path = compile_native(code, (*_CODE, *_MODE[mode], *math), tools)
     load_runtime()
@@ -119,6 +118,23 @@ def build(
         for at, entry in enumerate(found.entries)
     }
     return Kernels(functions, library, mode, path)
+
+
+def assembly(text: str, name: str) -> str:
+    """What clang makes of a text, to compare with what it makes of another: kernels at -O2.
+
+    Raises RunError as `build` does.
+    """
+    tools = usable()
+    found = translate(preprocess(text, name, tools), {})
+    flags = [*_CODE, *_MODE["fast"], "-ffp-contract=off", *toolchain.target()[0], "-x", "c++"]
+    flags += ["-isystem", NATIVE, "-S", "-o", "-", "-"]
+    return toolchain.run_front(tools[0], flags, _with_header(found), "clang refuses the kernels")
+
+
+def _with_header(found: Translation) -> str:
+    unions = "#define TLC_HAS_UNIONS\n" if " union " in f" {found.code} " else ""
+    return f'{unions}{swizzles(found.code)}#include "metal.h"\n{found.code}'
 
 
 def usable() -> list[toolchain.Toolchain]:

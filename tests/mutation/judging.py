@@ -1,0 +1,175 @@
+"""Mutants to verdicts: the lint looks at each, the emulator runs it, its results are compared.
+
+A batch of mutants is one text, in which each has names of its own. It is judged in a process of its
+own, so that a mutant which brings the process down gets a verdict too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+
+from tests.codegen.emulation import launched, ways
+from tests.codegen.running import check
+from tests.mutation.mutator import Mutant
+from tests.mutation.subjects import Subject
+from tlc.runtime.errors import RunError
+from tlc.runtime.msl import build
+from tlc.runtime.msl.lint import lint
+
+BATCH = 24  # mutants of a text; clang stops after 50 errors
+SECONDS = 1  # that a threadgroup of a mutant may compute
+
+VERDICTS = {
+    "lint": "refused by the lint",
+    "emulator": "breaks a rule in checked mode",
+    "numerics": "gives wrong numbers",
+    "values": "uses a value that was never set",
+    "crash": "brings the emulator down",
+    "same code": "is compiled to the same instructions",
+    "survives": "is not noticed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One of VERDICTS for a mutant, and the message that says so."""
+
+    kind: str
+    why: str = ""
+
+
+Batch = dict[int, Mutant]
+Tell = Callable[[int, Verdict | None], None]  # None: it is looked at next
+
+
+def judge(
+    jobs: Sequence[tuple[Subject, Sequence[Mutant]]], processes: int
+) -> Iterator[tuple[Subject, Mutant, Verdict]]:
+    """The verdict of every mutant, as they come in."""
+    context = multiprocessing.get_context("fork")
+    waiting: list[tuple[Subject, Batch]] = []
+    for subject, found in jobs:
+        starts = range(0, len(found), BATCH)
+        waiting += [(subject, dict(enumerate(found[at : at + BATCH]))) for at in starts]
+    waiting.reverse()
+    running: dict[Connection, tuple[Subject, Batch]] = {}
+    current: dict[Connection, int] = {}
+    while waiting or running:
+        while waiting and len(running) < processes:
+            subject, batch = waiting.pop()
+            receiver, sender = context.Pipe(duplex=False)
+            context.Process(target=_work, args=(subject, batch, sender), daemon=True).start()
+            sender.close()
+            running[receiver] = subject, batch
+        for receiver in wait(list(running)):
+            assert isinstance(receiver, Connection)
+            subject, batch = running[receiver]
+            try:
+                at, verdict = receiver.recv()
+            except EOFError:
+                receiver.close()
+                del running[receiver]
+                if not batch:
+                    continue
+                if receiver not in current:
+                    raise RuntimeError(f"the judge of {subject.name} failed") from None
+                at, verdict = current[receiver], Verdict("crash")
+                waiting.append((subject, batch))
+            current[receiver] = at
+            if verdict is not None:
+                yield subject, batch.pop(at), verdict
+
+
+def _work(subject: Subject, batch: Batch, sender: Connection) -> None:
+    left = dict(batch)
+
+    def tell(at: int, verdict: Verdict | None) -> None:
+        sender.send((at, verdict))
+        if verdict is not None:
+            del left[at]
+
+    _lint(subject, left, tell)
+    for mode in ("checked", "poison"):
+        _emulate(subject, left, mode, tell)
+    if left:
+        original = _instructions(subject, subject.text)
+        for at, mutant in list(left.items()):
+            same = _instructions(subject, mutant.text) == original
+            tell(at, Verdict("same code" if same else "survives"))
+
+
+def _joined(subject: Subject, batch: Batch) -> tuple[str, dict[int, int]]:
+    """One text of all mutants, each with names of its own, and the mutants by line."""
+    pieces, lines, owners = [subject.head], subject.head.count("\n") + 1, {}
+    for at, mutant in batch.items():
+        pieces.append(re.sub(subject.names, rf"\g<0>_{at}", mutant.text))
+        for _ in range(pieces[-1].count("\n")):
+            owners[lines] = at
+            lines += 1
+    return "".join(pieces), owners
+
+
+def _lint(subject: Subject, left: Batch, tell: Tell) -> None:
+    """What breaks clang's rules hides what breaks others: look again without it."""
+    while left:
+        text, owners = _joined(subject, left)
+        refused = {owners[m.line]: repr(m) for m in reversed(lint(text, own=True))}
+        if not refused:
+            return
+        for at, why in refused.items():
+            tell(at, Verdict("lint", why))
+
+
+def _emulate(subject: Subject, left: Batch, mode: str, tell: Tell) -> None:
+    """Run what a compiler takes; a text that it does not take is halved until it is one mutant."""
+    groups = [list(left)]
+    while groups:
+        group = groups.pop()
+        if not group:
+            continue
+        text, _ = _joined(subject, {at: left[at] for at in group})
+        try:
+            kernels = build.build(text, "mutants.metal", mode)
+        except RunError as problem:
+            if len(group) == 1:
+                tell(group[0], Verdict("emulator", problem.message))
+            else:
+                half = len(group) // 2
+                groups += [group[half:], group[:half]]
+            continue
+        for at in group:
+            tell(at, None)
+            if (verdict := _run(subject, kernels, at)) is not None:
+                tell(at, verdict)
+
+
+def _run(subject: Subject, kernels: build.Kernels, at: int) -> Verdict | None:
+    """What the first case says in which anything is wrong; the rules come before the numbers."""
+    kernel = replace(subject.kernel, name=f"{subject.kernel.name}_{at}")
+    for case in subject.cases:
+        wrong = ""
+        for groups, threads, order in ways(kernel, case):
+            got, status, found = launched(
+                kernels, kernel, case, groups, threads, order, seconds=SECONDS
+            )
+            if found:
+                kind = "values" if kernels.mode == "poison" else "emulator"
+                return Verdict(kind, str(found[0]).splitlines()[0])
+            try:
+                for part, array in zip(case.parts, got, strict=True):
+                    check(part, array)
+                assert status == case.status, f"{case.name}: a status of {status}"
+            except AssertionError as problem:
+                wrong = wrong or " ".join(str(problem).split())[:200]
+        if wrong:
+            return Verdict("numerics", wrong)
+    return None
+
+
+def _instructions(subject: Subject, text: str) -> str:
+    """What clang makes of a text at its best."""
+    return build.assembly(subject.head + text, "mutants.metal")
