@@ -76,28 +76,39 @@ def shown(*command: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """`examples/llm/generate.tl` for the tiny model, built."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, for the tiny model."""
     folder = tmp_path_factory.mktemp("llm")
-    for name in ("llama.tl", "generate.tl"):
-        text = (ROOT / "examples" / "llm" / name).read_text()
-        text = text.replace("model.gguf", str(DATA / "tiny_llama_f16.gguf"))
-        (folder / name).write_text(text)
+    for path in (ROOT / "examples" / "llm").glob("*.tl"):
+        text = path.read_text().replace("model.gguf", str(DATA / "tiny_llama_f16.gguf"))
+        (folder / path.name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def artifact(folder: Path) -> str:
+    """`examples/llm/generate.tl`, built."""
     path = str(folder / "generate.metallib")
     shown("build", str(folder / "generate.tl"), "-o", path)
     return path
 
 
+def continued(ids: list[int], count: int) -> list[int]:
+    """The tokens that the network in float32 finds the most likely, one behind the other."""
+    weights = unpacked("f16")
+    found: list[int] = []
+    for _ in range(count):
+        logits = llama(weights, np.array([*ids, *found]))[-1]
+        second, first = np.sort(logits)[-2:]
+        assert first - second > 2 * TOLERANCE, "rounding would choose another token"
+        found.append(int(logits.argmax()))
+    return found
+
+
 def test_the_example_generates_what_the_network_says(artifact: str) -> None:
     tokenizer = load_tokenizer(str(DATA / "tiny_llama_f16.gguf"))
-    ids, weights = tokenizer.encode("we said"), unpacked("f16")
     stream = Stream(tokenizer)
-    text = "we said"
-    for _ in range(10):
-        best = np.sort(llama(weights, np.array(ids))[-1])
-        assert best[-1] - best[-2] > 2 * TOLERANCE, "rounding would choose another token"
-        ids.append(int(llama(weights, np.array(ids))[-1].argmax()))
-        text += stream.feed(ids[-1])
+    text = "we said" + "".join(map(stream.feed, continued(tokenizer.encode("we said"), 10)))
     given = ("--prompt", "we said", "--max-tokens", "10", "--temperature", "0")
     for device in ("cpu", "reference"):
         assert shown("run", artifact, "--device", device, *given) == text + "\n"
@@ -109,3 +120,21 @@ def test_the_example_at_another_temperature_says_something_else(artifact: str) -
     assert cold.startswith("Once upon a time")
     assert warm.startswith("Once upon a time")
     assert cold != warm
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_chat_remembers_what_was_said(
+    folder: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(str(DATA / "tiny_llama_f16.gguf"))
+    stream = Stream(tokenizer)
+    said: list[int] = []
+    lines = []
+    for turn in ("<s>[INST] now [/INST]", " </s><s>[INST] and [/INST]"):
+        said += tokenizer.encode(turn, around=False)
+        answer = continued(said, 4)
+        said += answer
+        lines.append("".join(map(stream.feed, answer)) + "\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("now\nand\n\nnot read\n"))
+    given = ("--max-tokens", "4", "--temperature", "0", "--device", device)
+    assert shown("run", str(folder / "chat.tl"), *given) == "".join(lines)
