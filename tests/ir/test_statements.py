@@ -120,7 +120,7 @@ def test_print_joins_its_arguments_or_fills_the_holes(call: str, line: str) -> N
 
 def test_printed_text_is_one_part_and_tensors_are_operands() -> None:
     text = ir('let x = zeros([2])\nprint("a", 1, x, x.shape)')
-    assert '{parts=("a 1 ", none, " [2]")}' in text
+    assert '{parts=("a 1 ", none, " [2]\\n")}' in text
     shown = ir('fn f(x: float16[N, 2]) { print("{}:", x.shape) }')
     assert '{parts=("[", <N>, ", 2]:")}' in shown
 
