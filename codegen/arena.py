@@ -114,7 +114,11 @@ def _in_step(op: Op, operand: Value) -> bool:
     (region,) = op.regions
     inside = [a for a, v in zip(region.args, op.operands, strict=True) if v is operand]
     readers = [inner for inner in region.ops if set(inside) & set(inner.operands)]
-    return all(
+    multiplied: set[Value] = set()  # a product reads whole rows for each element
+    for inner in reversed(region.ops):
+        if inner.name == "contract" or multiplied & set(inner.results):
+            multiplied.update(inner.operands)
+    return not multiplied & set(inside) and all(
         inner.defn.elementwise and inner.result.tensor.shape == op.result.tensor.shape
         for inner in readers
     )

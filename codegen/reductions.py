@@ -126,3 +126,9 @@ class Reduction:
         if self.index:
             return f"int(tlc_group_first({self.label}_top, {self.label}_at, tops, {who}))"
         return self._largest(f"tlc_from_order(tlc_group_max({self.label}_top, tops, {who}))")
+
+    def simdgroup_result(self) -> str:
+        """The expression of the result over all lanes of a simdgroup; not of a position."""
+        if self.name == "sum":
+            return f"simd_sum({self.label}_sum)"
+        return self._largest(f"tlc_from_order(simd_max({self.label}_top))")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from tlc.codegen.assembly import Array, Draft, Kernel, groups_for
+from tlc.codegen.families.left import element_left, lane_left
 from tlc.codegen.families.product import (
     Operand,
     Product,
     element_after,
-    lane_reader,
     lanes_after,
     pieces,
     positions,
@@ -75,7 +75,7 @@ def _lines(sizes: Sizes, right: Operand, place: str, step: Dim) -> dict[str, str
 
 
 def _cpu_dots(draft: Draft, product: Product) -> Kernel:
-    region, sizes, left, right = draft.region, draft.sizes, product.left, product.right
+    sizes, right = draft.sizes, product.right
     packed = PACKED.get(right.access.encoding) if product.layout == "nt" else None
     # a unit of packed rows is a block, or 8 blocks of 32
     whole = packed and is_multiple(product.depth, 256)
@@ -86,6 +86,8 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         most = min(_STRIP, max(64, 16 * draft.profile.work // depth))
     elif product.columns.is_static:
         most = min(_STRIP, max(64, int(product.columns) // 16))
+    if product.left is None:  # computing them costs more than to convert them
+        most = min(_STRIP, 2 * most)
     strip = pieces(product.columns, most, 8)
     reads: list[dict[str, Any]] = []
     for side in product.rights:
@@ -104,14 +106,14 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         strip,
         "dots",
         depth=depth,
-        left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
+        left=lane_left(draft, product, "m"),
         part=packed.part if packed else 0,
         reads=reads,
     )
 
 
 def _cpu_columns(draft: Draft, product: Product) -> Kernel:
-    sizes, left = draft.sizes, product.left
+    sizes = draft.sizes
     # long runs of neighbours, but several strips
     strip = _WIDE_STRIP
     if product.columns.is_static:
@@ -121,7 +123,7 @@ def _cpu_columns(draft: Draft, product: Product) -> Kernel:
         product,
         pieces(product.columns, strip, 8),
         "columns",
-        left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
+        left=element_left(draft, product, "k", "m"),
         reads=[
             _lines(sizes, side, side.place(sizes, "b", "n0", "k0"), side.depth)
             for side in product.rights
@@ -137,8 +139,8 @@ def _chunk(product: Product) -> int:
     left, right = product.left, product.right
     if right.access.encoding in PACKED and product.layout == "nt":
         return 8
-    whole = is_multiple(product.depth, 4)
-    return 4 if whole and _aligned(left) and _aligned(right) else 1
+    whole = is_multiple(product.depth, 4) and _aligned(right)
+    return 4 if whole and (left is None or _aligned(left)) else 1
 
 
 def _aligned(side: Operand) -> bool:
@@ -186,14 +188,15 @@ def _apple_dots(draft: Draft, product: Product) -> Kernel:
         chunk=chunk,
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 4)], product.batched),
-        left=_read(sizes, product.left, "m", "x[m]", chunk),
+        left=element_left(draft, product, "at" if chunk > 1 else "k", "m"),
+        read=_read(sizes, product.left, "m", "x[m]", chunk) if product.left else [],
         rights=[_read(sizes, side, "n", "w", chunk) for side in product.rights],
         after=element_after(draft.region, sizes, product),
     )
 
 
 def _apple_columns(draft: Draft, product: Product) -> Kernel:
-    sizes, left = draft.sizes, product.left
+    sizes = draft.sizes
     blocks = (product.columns + 31) // 32
     return draft.kernel(
         "columns",
@@ -203,7 +206,7 @@ def _apple_columns(draft: Draft, product: Product) -> Kernel:
         rows=_rows(draft, product),
         count=product.batch * blocks,
         place=positions(sizes, "work", [("n0", blocks, 32)], product.batched),
-        left=scalar_load(left.access, left.place(sizes, "b", "m", "k")),
+        left=element_left(draft, product, "k", "m"),
         rights=[scalar_load(r.access, r.place(sizes, "b", "n", "k")) for r in product.rights],
         after=element_after(draft.region, sizes, product),
     )

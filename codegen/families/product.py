@@ -78,6 +78,7 @@ class Product:
     """`batch` products of [rows, depth] and [depth, columns], or two with the same left operand.
 
     sums    the value of each product.
+    left    how the rows on the left are read; None when the kernel computes them, as `made`.
     layout  how the right operands lie: `nt`, neighbours along K (weights [out, in]); `nn`, along
             the columns; `any` other way.
     after   what follows the sum reads: accesses with strides along batch, row and column.
@@ -88,7 +89,8 @@ class Product:
     rows: Dim
     columns: Dim
     depth: Dim
-    left: Operand
+    made: Value
+    left: Operand | None
     rights: tuple[Operand, ...]
     layout: Literal["nt", "nn", "any"]
     after: list[tuple[Access, Dims]]
@@ -116,34 +118,37 @@ class Product:
     @property
     def element(self) -> Literal["half", "float"]:
         """The type that holds the elements of both operands exactly."""
-        sides = (self.left.access.encoding, self.right.access.encoding)
+        sides = (self.made.tensor.dtype, self.right.access.encoding)
         return "float" if "f32" in sides else "half"
 
 
 def product_of(region: Region) -> Product:
     """The product of a region. One column is seen as one row: the same numbers transposed."""
     ops = [op for op in region.ops if op.name == "contract"]
-    left = region.access(ops[0].operands[0])
+    made = ops[0].operands[0]
+    left = region.access(made)
     found = [region.access(op.operands[1]) for op in ops]
     rights = [right for right in found if right is not None]
-    if left is None or len(rights) < len(ops):
-        raise InternalError("the operands of a product are read from memory")
+    if len(rights) < len(ops):
+        raise InternalError("the right operand of a product is read from memory")
     *lead, rows, columns = ops[0].result.tensor.shape
-    batch, depth = (lead[0] if lead else ONE), left.shape[-1]
+    batch, depth = (lead[0] if lead else ONE), made.tensor.shape[-1]
 
     def three(strides: Sequence[Dim]) -> list[Dim]:
         return [strides[0] if batch != ONE else ZERO, *strides[-2:]]
 
-    one = Operand(left, *three(left.strides))
+    one = None if left is None else Operand(left, *three(left.strides))
     others = [Operand(right, b, n, k) for right in rights for b, k, n in [three(right.strides)]]
     sums = tuple(op.result for op in ops)
     after = [(a, tuple(three(a.strides))) for a in region.reads([region.result], sums)]
-    if columns == ONE and rows != ONE and len(ops) == 1 and rights[0].encoding in FLOATS:
+    floats = rights[0].encoding in FLOATS
+    if columns == ONE and rows != ONE and len(ops) == 1 and one is not None and floats:
         (other,) = others
+        made = ops[0].operands[1]
         one, others, rows, columns = other, [one], columns, rows
         after = [(access, (b, n, m)) for access, (b, m, n) in after]
     layout = _layout(others[0], depth, columns)
-    return Product(sums, batch, rows, columns, depth, one, tuple(others), layout, after)
+    return Product(sums, batch, rows, columns, depth, made, one, tuple(others), layout, after)
 
 
 def _layout(right: Operand, depth: Dim, columns: Dim) -> Literal["nt", "nn", "any"]:

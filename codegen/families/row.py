@@ -7,7 +7,7 @@ a CPU, a value that takes a function like exp and is needed again is kept in an 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tlc.codegen.assembly import Draft, Kernel, Variant, groups_for
@@ -61,6 +61,7 @@ class Plan:
     """
 
     region: Region
+    result: Value
     lead: Dims
     length: Dim
     accesses: list[Access]
@@ -86,12 +87,13 @@ class Plan:
         return list(found)
 
 
-def plan(region: Region) -> Plan:
-    """The region cut at its reductions: a pass does all that count on equally many others."""
-    needed = region.needed([region.result])
+def plan(region: Region, result: Value) -> Plan:
+    """What a result takes, cut at its reductions: a pass does all that count on equally many
+    others."""
+    needed = region.needed([result])
     reductions = [op for op in region.ops if op.name in REDUCTIONS and op.result in needed]
-    *lead, length = reductions[0].operands[0].tensor.shape
-    accesses = region.reads([region.result])
+    *lead, length = (reductions[0].operands[0] if reductions else result).tensor.shape
+    accesses = region.reads([result])
     along = {
         a.value: ZERO if a.shape[-1] == ONE and length != ONE else a.strides[-1] for a in accesses
     }
@@ -104,16 +106,16 @@ def plan(region: Region) -> Plan:
     for level in range(1, max(depth.values()) + 1):
         here = [op for op in reductions if depth[op.result] == level]
         passes.append(Pass(here, [op.operands[0] for op in here]))
-    scalar = region.result.tensor.shape[-1] == ONE and length != ONE
+    scalar = result.tensor.shape[-1] == ONE and length != ONE
     if not scalar:
-        passes.append(Pass([], [region.result]))
-    return Plan(region, tuple(lead), length, accesses, along, passes, scalar)
+        passes.append(Pass([], [result]))
+    return Plan(region, result, tuple(lead), length, accesses, along, passes, scalar)
 
 
 def variants(draft: Draft) -> list[Variant]:
     """One kernel: a CPU thread or a threadgroup takes whole rows."""
     make = _cpu if draft.profile.name == "cpu" else _apple
-    return [Variant(make(draft, plan(draft.region)), None)]
+    return [Variant(make(draft, plan(draft.region, draft.region.result)), None)]
 
 
 # ---- cpu ----------------------------------------------------------------------------------------
@@ -160,16 +162,9 @@ def _kept(plan: Plan, limit: int) -> dict[Value, int]:
     return kept if fits else {}
 
 
-def _cpu(draft: Draft, plan: Plan) -> Kernel:
-    region, sizes, length = draft.region, draft.sizes, plan.length
-    indices, names = split(sizes, "row", plan.space.shape, "i")
-    rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
-    start: list[str] = []
-    for access, strides in zip(plan.accesses, plan.space.strides, strict=False):
-        aligned = all(is_multiple(d, 8) for d in (access.offset, *strides))
-        place = offset(sizes, access.offset, strides, names)
-        start += rows.start(access, place, plan.along[access.value], aligned)
-    kept = _kept(plan, draft.profile.scratch)
+def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int]) -> list[LanePass]:
+    """The passes of a plan along rows that have been started; `scope` then has their results."""
+    region, length = plan.region, plan.length
 
     def group(number: int, stage: Pass, lanes: Lanes) -> list[str]:
         block = scope.inside()
@@ -188,9 +183,9 @@ def _cpu(draft: Draft, plan: Plan) -> Kernel:
             position = f"iota8() + int({lanes.at})"
             lines.append(step(which, block.names[op.operands[0]], position, mask))
         if not stage.reductions:
-            result = block.names[region.result]
+            result = block.names[plan.result]
             place = f"out_row + {lanes.at}"
-            lines.append(lane_store(kind(region.result), place, result, lanes.count))
+            lines.append(lane_store(kind(plan.result), place, result, lanes.count))
         return used(reloads, lines) + lines
 
     passes = []
@@ -208,6 +203,20 @@ def _cpu(draft: Draft, plan: Plan) -> Kernel:
         if is_multiple(length, 32):
             tail = []
         passes.append(LanePass(stage.title, before, body, tail, after))
+    return passes
+
+
+def _cpu(draft: Draft, plan: Plan) -> Kernel:
+    region, sizes, length = draft.region, draft.sizes, plan.length
+    indices, names = split(sizes, "row", plan.space.shape, "i")
+    rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
+    start: list[str] = []
+    for access, strides in zip(plan.accesses, plan.space.strides, strict=False):
+        aligned = all(is_multiple(d, 8) for d in (access.offset, *strides))
+        place = offset(sizes, access.offset, strides, names)
+        start += rows.start(access, place, plan.along[access.value], aligned)
+    kept = _kept(plan, draft.profile.scratch)
+    passes = lane_passes(plan, rows, scope, kept)
     end: list[str] = []
     if plan.scalar:
         end = scope.compute([region.result], rows.first)
@@ -250,6 +259,34 @@ def _threads(plan: Plan, most: int) -> int:
     return min(1024, max(32, -(-int(plan.length) // 128) * 32))
 
 
+def thread_passes(
+    plan: Plan,
+    scope: Scope,
+    element: Callable[[Access], str],
+    first: str,
+    across: Callable[[Reduction], str],
+    store: Callable[[str], str] = str,
+) -> list[ThreadPass]:
+    """The passes of a plan, in which a thread takes element `first` of a row, `j`, and others;
+    `across` is the expression of what all that take the row have, `store` the statement that stores
+    an element of the result. `scope` then has the results of reductions."""
+    region, passes = plan.region, []
+    for stage in plan.passes:
+        before = scope.compute(plan.constant(stage.targets, scope.names), element)
+        block = scope.inside()
+        body = block.compute(stage.targets, element)
+        after = []
+        for op in stage.reductions:
+            reduction = Reduction.of(region, op)
+            before += reduction.thread_start(first)
+            body += reduction.thread_step(block.names[op.operands[0]], "j")
+            after.append(scope.define(op.result, across(reduction)))
+        if not stage.reductions:
+            body.append(store(block.names[plan.result]))
+        passes.append(ThreadPass(stage.title, before, body, after))
+    return passes
+
+
 def _apple(draft: Draft, plan: Plan) -> Kernel:
     region, sizes = draft.region, draft.sizes
     indices, names = split(sizes, "row", plan.space.shape, "i")
@@ -260,22 +297,11 @@ def _apple(draft: Draft, plan: Plan) -> Kernel:
         steps = (*strides[access.value], plan.along[access.value])
         return scalar_load(access, offset(sizes, access.offset, steps, [*names, "j"]))
 
-    passes = []
-    for stage in plan.passes:
-        before = scope.compute(plan.constant(stage.targets, scope.names), element)
-        block = scope.inside()
-        body = block.compute(stage.targets, element)
-        after = []
-        for op in stage.reductions:
-            reduction = Reduction.of(region, op)
-            before += reduction.thread_start("tid")
-            body += reduction.thread_step(block.names[op.operands[0]], "j")
-            after.append(scope.define(op.result, reduction.group_result()))
-        if not stage.reductions:
-            place = plus(f"row * {sizes(plan.length)}", "j")
-            value = rounded_scalar(region.out.dtype, block.names[region.result])
-            body.append(f"out[{place}] = {value};")
-        passes.append(ThreadPass(stage.title, before, body, after))
+    def store(value: str) -> str:
+        place = plus(f"row * {sizes(plan.length)}", "j")
+        return f"out[{place}] = {rounded_scalar(region.out.dtype, value)};"
+
+    passes = thread_passes(plan, scope, element, "tid", Reduction.group_result, store)
     end: list[str] = []
     if plan.scalar:
         end = scope.compute([region.result], element)

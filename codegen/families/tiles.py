@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tlc.codegen.assembly import Array, Draft, Kernel, groups_for
+from tlc.codegen.families.left import Left, element_left, lane_left
 from tlc.codegen.families.product import (
     LaneReader,
     Operand,
@@ -51,7 +52,6 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
         pieces(product.columns, most.columns // len(product.rights), _PANEL),
         pieces(product.depth, most.depth, 8),
     )
-    left = product.left
     elements: list[str] = []
     panels: list[LaneReader] = []
     for side in product.rights:
@@ -76,7 +76,7 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
         tile=tile,
         tiles=tiles,
         place=place,
-        left=lane_reader(region, sizes, left, left.place(sizes, "b", "m", "k0"), left.depth, "k"),
+        left=lane_left(draft, product, "i"),
         panels=panels,
         elements=elements,
         start=start,
@@ -113,14 +113,18 @@ class Stage:
 
 
 def _stage(
-    sizes: Sizes, product: Product, side: Operand, name: str, tile: Tile, across: bool
+    sizes: Sizes, product: Product, side: Operand | Left, name: str, tile: Tile, across: bool
 ) -> Stage:
     """`across` says that the lines of the block are positions along K."""
-    left = side is product.left
+    left = name == "left"
     index, size = ("m", product.rows) if left else ("n", product.columns)
     first, lines = ("m0", tile.rows) if left else ("n0", tile.columns)
-    length, step, neighbour = tile.depth, side.depth, product.depth
     indices = [f"const uint {index} = {first} + line;", "const uint k = k0 + at;"]
+    inside = f"{index} < {sizes(size)} && k < {sizes(product.depth)}"
+    if isinstance(side, Left):
+        copy = [*side.lines, f"to[0] = {product.element}({side.value});"]
+        return Stage(name, lines, tile.depth, 1, indices, inside, copy)
+    length, step, neighbour = tile.depth, side.depth, product.depth
     aligned = side.lines_are_multiples(4)
     if across:
         lines, length, step, neighbour = tile.depth, lines, side.line, size
@@ -158,7 +162,8 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     )
     tile = profile.tile if large and len(product.rights) == 1 else profile.small_tile
     across = product.layout != "nt"
-    left = _stage(sizes, product, product.left, "left", tile, False)
+    made = element_left(draft, product, "k", "line", shared=True)
+    left = _stage(sizes, product, product.left or made, "left", tile, False)
     rights = [
         _stage(sizes, product, side, name.replace("sum", "right"), tile, across)
         for side, name in zip(product.rights, product.names, strict=True)
@@ -169,18 +174,20 @@ def _apple(draft: Draft, product: Product) -> Kernel:
     place = positions(sizes, "tile", cuts, product.batched)
     staged = [Array(product.element, s.name, s.lines * s.stride) for s in (left, *rights)]
     count = 4 * 8 * (tile.columns // 2)  # 8 rows of each part
+    kept = [Array("float", name, tile.rows) for name in made.arrays]
     finished = [Array("float", name.replace("sum", "finished"), count) for name in product.names]
     return draft.kernel(
         "tiles",
         groups=groups_for(tiles, 1),
         threads=128,
-        memory=[*staged, *finished],
+        memory=[*staged, *finished, *kept],
         features=frozenset({"simdgroup_matrix"}),
         product=product,
         tile=tile,
         tiles=tiles,
         place=place,
         left=left,
+        made=made,
         rights=rights,
         transposed=not across,
         zero="0.0h" if product.element == "half" else "0.0f",

@@ -1,7 +1,8 @@
-"""Kernels become one launch: products of the same rows, with several results or two sums for one.
+"""Kernels become one launch: products of the same rows, and what computes the rows of a product.
 
 The projections of queries, keys and values multiply the same rows with different weights; a gate
-and what it opens are two products, and one is all that the other's kernel reads beside.
+and what it opens are two products, and one is all that the other's kernel reads beside. Both read
+normalised rows, which their kernels make themselves.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
+from tlc.ir.passes.attention import COSTLY
 from tlc.ir.passes.groups import MOST_OPERANDS
 from tlc.ir.passes.views import Access, identity
 from tlc.ir.passes.weights import WEIGHTS
+from tlc.ir.types import FLOATS
 
 OPEN = ("loop", "if")
 MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler likes
@@ -30,6 +33,7 @@ def _block(block: Block) -> None:
             _block(region)
     _twins(block)
     _siblings(block)
+    _rows_made(block)
 
 
 # ---- two sums for one result ---------------------------------------------------------------------
@@ -38,8 +42,8 @@ def _block(block: Block) -> None:
 def _twins(block: Block) -> None:
     """A product that only another one of the same rows reads, element by element, moves there."""
     readers = uses(block)
-    for op in block.ops:
-        for operand in op.operands if op.name == "fused" else ():
+    for op in list(block.ops):
+        for operand in list(op.operands) if op.name == "fused" else ():
             inner = operand.owner
             if inner in block.ops and readers[operand] == [op] and _is_twin(op, inner):
                 _inlined(op, inner)
@@ -199,3 +203,51 @@ def _joined(block: Block, kernels: Sequence[Op]) -> None:
         value.owner = whole
     last = kernels[-1]
     block.ops = [whole if op is last else op for op in block.ops if op is last or op not in kernels]
+
+
+# ---- rows that a product makes itself ------------------------------------------------------------
+
+
+def _rows_made(block: Block) -> None:
+    """What only one kernel of products reads, as its rows, is computed there if that is cheap."""
+    readers = uses(block)
+    for op in list(block.ops):
+        for operand in list(op.operands) if op.name == "fused" else ():
+            inner = operand.owner
+            if inner in block.ops and readers[operand] == [op] and _makes_rows(inner, op):
+                _inlined(op, inner)
+                block.ops.remove(inner)
+                break
+
+
+def _makes_rows(inner: Op, op: Op) -> bool:
+    """Whether an operation makes the left operand of all products of a kernel, by arithmetic on the
+    elements and on what is the same along a row. Each tile of a product computes its rows anew."""
+    if inner.name != "fused" or inner.attrs["family"] not in ("row", "elementwise"):
+        return False
+    rows, (region,) = _rows_of(op), op.regions
+    if rows is None or rows[0] is not inner.result or rows[1] or len(inner.results) > 1:
+        return False
+    argument = region.args[op.operands.index(inner.result)]
+    readers = [o for o in region.ops if argument in o.operands]
+    if any(o.name != "contract" or o.operands[1] is argument for o in readers):
+        return False
+    inside = inner.regions[0].ops[:-1]
+    shape = inner.result.tensor.shape
+    return _has_room(inner, op) and all(_is_light(o, shape) for o in inside)
+
+
+def _has_room(inner: Op, op: Op) -> bool:
+    return len({*inner.operands, *op.operands}) + len(op.results) <= MOST_OPERANDS
+
+
+def _is_light(op: Op, shape: tuple[Dim, ...]) -> bool:
+    """Whether an operation of a kernel can be done for every tile of a product by it."""
+    numbers = [v for v in (*op.operands, *op.results) if v.tensor.dtype in FLOATS]
+    if len(numbers) < len(op.operands) + 1 or any(v.tensor.rank != 2 for v in op.results):
+        return False
+    if op.defn.kernel == "reduce":
+        return op.attrs["axis"] == 1 and "arg" not in op.name
+    if op.name == "iota" or op.result.tensor.shape != shape:
+        return op.name != "iota"
+    return COSTLY.search(op.defn.msl or "") is None

@@ -26,6 +26,7 @@ EVERYTHING = (
     product_cases.float_products,
     product_cases.products_of_the_same_rows,
     product_cases.two_sums,
+    product_cases.rows_that_are_made,
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,

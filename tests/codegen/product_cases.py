@@ -20,6 +20,7 @@ from tests.codegen.running import (
 )
 from tlc.ir.builder import Builder
 from tlc.ir.core import Op, Value
+from tlc.ir.dims import Dim, DimLike
 from tlc.ir.formats import PACKED
 from tlc.ir.types import TensorType, tensor
 
@@ -283,6 +284,78 @@ def two_sums() -> Iterator[Case]:
         each = [_by_integers(x, w, 32) for w in (first, second)]
         made.slack += each[1] + each[0] / 4 * (np.abs(wide(x) @ wide(second).T) + each[1])
         yield made
+
+
+def rows_that_are_made() -> Iterator[Case]:
+    """Products of normalised rows, which the kernel computes from what it reads."""
+
+    def normal_rows(b: Builder, x: Value, gain: Value) -> Value:
+        x = b.f32(x)
+        rows = (x.tensor.shape[0], Dim.of(1))
+        total = b.emit("reduce_sum", b.emit("mul", x, x), axis=1)
+        mean = b.emit("div", total, b.constant(x.tensor.shape[1], TensorType("f32", rows)))
+        root = b.emit("rsqrt", b.emit("add", mean, b.constant(1e-3, mean.tensor)))
+        scaled = b.emit("mul", x, b.broadcast(root, x.tensor.shape))
+        return b.emit("mul", scaled, b.f32(view(b, gain, x.tensor.shape, (0, 1))))
+
+    def centred(b: Builder, x: Value, shift: Value) -> Value:
+        x = b.f32(x)
+        top = b.emit("reduce_max", x, axis=1)
+        low = b.emit("reduce_min", x, axis=1)
+        middle = b.emit("sub", x, b.broadcast(b.emit("add", top, low), x.tensor.shape))
+        return b.emit("add", middle, b.f32(view(b, shift, x.tensor.shape, (0, 1))))
+
+    def plain(b: Builder, x: Value, gain: Value) -> Value:
+        return b.emit("mul", b.f32(x), b.f32(view(b, gain, x.tensor.shape, (0, 1))))
+
+    def exactly(rows: Callable[..., Value], x: Array, gain: Array) -> Array:
+        if rows is normal_rows:
+            return x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-3) * gain
+        if rows is centred:
+            return x - (x.max(1, keepdims=True) + x.min(1, keepdims=True)) + gain
+        return x * gain
+
+    def case(
+        what: str, rows: Callable[..., Value], m: int, k: int, symbol: DimLike, turned: bool,
+        weights: list[Array], stored: list[Array], encoding: str = "f16",
+    ) -> Case:  # fmt: skip
+        read = _nt if turned else _nn
+
+        def build(b: Builder, x: Value, gain: Value, *right: Value) -> list[Value]:
+            made = b.cast(rows(b, x, gain), "f16")
+            return [read(b, made, w) for w in right]
+
+        x, gain = normal(100, m, k), normal(101, k)
+        right = [tensor("f16", *(w.shape if turned else w.T.shape)) for w in weights]
+        types = [tensor("f16", symbol, k), tensor("f16", k), *right]
+        op = fused("matmul", types, build, ["f16", "f16", *[encoding] * len(right)])
+        left = exactly(rows, wide(x), wide(gain))
+        exact = [left @ wide(w).T for w in weights]
+        # rows are rounded to float16 or not; the sum of squares is as exact as a product
+        off = 2.0**-11 + 4 * k * EPS32
+        size = 4 if rows is centred else 0  # what is added to 0 has been as large
+        slack = [off * (np.abs(left) + size) @ np.abs(wide(w)).T for w in weights]
+        if encoding != "f16":
+            with np.errstate(all="ignore"):
+                slack = [s + _by_integers(left, w, 32) for s, w in zip(slack, weights, strict=True)]
+        sizes = {"M": m}
+        inputs = [x, gain, *stored]
+        if len(exact) == 1:
+            return Case(f"{what}, M = {m}", op, inputs, exact[0], slack[0], sizes)
+        return Case(f"{what}, M = {m}", op, inputs, exact, slack, sizes)
+
+    for m, k, symbol in ((1, 100, 1), (3, 96, "M"), (50, 96, "M"), (40, 67, 40)):
+        w = [normal(102, 37, k)]
+        turned = [np.ascontiguousarray(a.T) for a in w]
+        yield case("normal rows nt", normal_rows, m, k, symbol, True, w, w)
+        yield case("normal rows nn", normal_rows, m, k, symbol, False, w, turned)
+    two = [normal(103, 37, 70), normal(104, 20, 70)]
+    yield case("centred rows", centred, 3, 70, "M", True, two, two)
+    yield case("centred rows", centred, 40, 70, 40, True, two, two)
+    yield case("scaled rows", plain, 2, 70, 2, True, two, two)
+    (one, numbers) = packed(108, 40, 256, "q4_0")
+    for m in (1, 40):
+        yield case("q4_0", normal_rows, m, 256, m, True, [numbers], [one], "q4_0")
 
 
 def epilogues() -> Iterator[Case]:

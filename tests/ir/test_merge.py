@@ -54,6 +54,39 @@ def test_a_gate_and_what_it_opens_are_one_kernel(body: str) -> None:
     assert len(op.results) == 1
 
 
+ROWS = {
+    "rms_norm": "rms_norm(x, x[0, :]) @ w",
+    "layer_norm": "relu(layer_norm(x, x[0, :], x[1, :]) @ w + b)",
+    "projections": "softmax(rms_norm(x, x[0, :]) @ w) - softmax(rms_norm(x, x[0, :]) @ u[1, :, :])",
+    "gate": "silu(rms_norm(x, x[0, :]) @ w) * (rms_norm(x, x[0, :]) @ u[0, :, :])",
+    "sum": "(x + x[0:1, :]) @ w",
+}
+
+
+@pytest.mark.parametrize("body", ROWS.values(), ids=ROWS.keys())
+def test_a_product_makes_the_rows_that_only_it_reads(body: str) -> None:
+    func = optimised(SIGNATURE % body)
+    first, *others = kernels(func)
+    assert first.attrs["family"] == "matmul"
+    assert func.params[0] in first.operands, "x itself, not what is made of it"
+    assert not any(func.params[0] in op.operands for op in others)
+
+
+STORED = {
+    "exp": "exp(x) @ w",
+    "softmax": "softmax(x) @ w",
+    "read by others": "softmax(rms_norm(x, x[0, :]) @ w) @ v + rms_norm(x, x[0, :])",
+    "on the right": "v @ (x[0:5, :] * 2.0).T",
+    "both sides": "(x * 2.0) @ (x * 2.0).T",
+}
+
+
+@pytest.mark.parametrize("body", STORED.values(), ids=STORED.keys())
+def test_rows_that_cost_much_or_that_others_read_are_stored(body: str) -> None:
+    func = optimised(SIGNATURE % body)
+    assert families(func)[0] in ("row", "elementwise")
+
+
 APART = {
     "other_rows": "softmax(x @ w) - softmax(exp(x) @ w)",
     "one_column": "softmax(x @ w) - sum(x @ w[:, 0:1], 1, true)",
