@@ -122,7 +122,7 @@ def test_printed_text_is_one_part_and_tensors_are_operands() -> None:
     text = ir('let x = zeros([2])\nprint("a", 1, x, x.shape)')
     assert '{parts=("a 1 ", none, " [2]\\n")}' in text
     shown = ir('fn f(x: float16[N, 2]) { print("{}:", x.shape) }')
-    assert '{parts=("[", <N>, ", 2]:")}' in shown
+    assert '{parts=("[", <N>, ", 2]:\\n")}' in shown
 
 
 # ---- the IR that comes out -----------------------------------------------------------------------
