@@ -175,7 +175,7 @@ _unary(
 _unary(
     "sigmoid",
     "1 / (1 + exp(-x)).",
-    lambda np, x: 1 / (1 + np.exp(-x)),
+    lambda np, x: np.where(x < 0, np.exp(-abs(x)), 1) / (1 + np.exp(-abs(x))),
     "1.0f / (1.0f + precise::exp(-{0}))",
     lanes="sigmoid8({0})",
 )
@@ -201,9 +201,9 @@ def _silu(b: Builder, x: Value) -> Value:
 def _gelu(b: Builder, x: Value) -> Value:
     cube = b.emit("mul", b.emit("mul", x, x), x)
     inner = b.emit("add", x, b.emit("mul", cube, b.scalar(0.044715, x)))
-    squashed = b.emit("tanh", b.emit("mul", inner, b.scalar(0.7978845608028654, x)))
-    half = b.emit("mul", x, b.scalar(0.5, x))
-    return b.emit("mul", half, b.emit("add", squashed, b.scalar(1.0, x)))
+    # (1 + tanh(u)) / 2 is sigmoid(2u), which does not cancel where u is far below 0
+    rising = b.emit("sigmoid", b.emit("mul", inner, b.scalar(1.5957691216057308, x)))
+    return b.emit("mul", x, rising)
 
 
 def _gelu_erf(b: Builder, x: Value) -> Value:
