@@ -86,7 +86,7 @@ class Program:
 
         The bytes are valid until the next call. Raises RunError E0504 and E0505.
         """
-        bound = entry.bind(entry.sizes([a.shape for a in args]))
+        bound = entry.bound(tuple([a.shape for a in args]))
         device = self.device
         for buffer, arg in zip(bound.inputs, args, strict=True):
             if buffer.nbytes and arg.nbytes:
@@ -121,14 +121,18 @@ def named(entries: dict[str, Entry], name: str) -> Entry:
 class Entry:
     """One entry: `main`, or a function."""
 
-    __slots__ = ("_bound", "_constants", "_kept", "_record", "name", "params", "program", "results")
+    __slots__ = (
+        *("_bound", "_constants", "_kept", "_record", "_shapes"),
+        *("name", "params", "program", "results"),
+    )
 
     def __init__(
         self, program: Program, name: str, record: dict[str, Any], constants: memoryview
     ) -> None:
         self.program, self.name, self._record, self._constants = program, name, record, constants
         self.params, self.results = record["params"], record["results"]
-        self._bound: dict[tuple[int, ...], Bound] = {}
+        self._bound: dict[tuple[int, ...], Bound] = {}  # by sizes
+        self._shapes: dict[tuple[tuple[int, ...], ...], Bound] = {}  # the same by argument shapes
         self._kept: list[Buffer] | None = None
 
     def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -180,6 +184,13 @@ class Entry:
             "E0504", f"the size `{symbol}` of `{self.name}` does not follow from the arguments"
         )
 
+    def bound(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
+        """The entry made ready for arguments of these shapes. Raises RunError E0504 and E0505."""
+        found = self._shapes.get(shapes)
+        if found is None:
+            found = self._shapes[shapes] = self.bind(self.sizes(shapes))
+        return found
+
     def bind(self, sizes: dict[str, int]) -> Bound:
         """The entry made ready for one set of sizes. Raises RunError E0505."""
         key = tuple(sizes.values())
@@ -187,6 +198,7 @@ class Entry:
         if bound is None:
             if len(self._bound) >= KEPT_BINDINGS:
                 self._bound.pop(next(iter(self._bound)))
+                self._shapes.clear()
             bound = self._bound[key] = Bound(self, sizes)
         return bound
 

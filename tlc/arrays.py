@@ -10,6 +10,7 @@ import numpy as np
 from tlc.runtime.errors import RunError
 
 NUMPY = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
+_DTYPES = {name: np.dtype(type) for name, type in NUMPY.items()}
 _SPELLED = {"f16": "float16", "f32": "float32", "i32": "int", "bool": "bool"}
 
 
@@ -20,10 +21,12 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
     finite number that float16 cannot hold, integers for floats and floats for integers are errors
     (E0504).
     """
+    wanted = _DTYPES[param["dtype"]]
+    if type(value) is np.ndarray and value.dtype is wanted and value.flags.c_contiguous:
+        return value
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = np.from_dlpack(value)
     array = np.asarray(value)
-    wanted = np.dtype(NUMPY[param["dtype"]])
     where = f"`{param['name']}` of `{entry}`"
     if array.dtype.name == "bfloat16" and wanted.kind == "f":
         array = array.astype(np.float32)
