@@ -7,6 +7,7 @@ ours on two, so above 1 we are faster. A result that is not like ours has no rat
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -98,7 +99,8 @@ class Worker:
     def close(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
