@@ -126,7 +126,8 @@ class Part:
 
 
 class ModelFile:
-    """An open model; `format` is "SafeTensors", "GGUF" or "CoreML", and "Image" for a picture.
+    """An open model; `format` is "SafeTensors", "GGUF" or "CoreML", and "Image" for a picture,
+    "Tokenizer" for a `tokenizer.json`, which have no weights.
 
     `parts` are the files it was read from, more than one when it is sharded.
     """
@@ -228,6 +229,8 @@ def open_model(path: str) -> ModelFile:
 
         return shards.open_folder(path)
     mapping = map_file(path, "E0601")
+    if suffix == ".json":
+        return ModelFile(path, "Tokenizer", {}, {}, [Part(path, mapping, len(mapping))])
     start = mapping[:9]
     if start.startswith(b"GGUF"):
         from tlc.runtime import gguf_file

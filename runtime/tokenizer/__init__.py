@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tlc.runtime.model_file import open_model
 
 TYPE_CHECKING = False
@@ -16,7 +18,17 @@ def load_tokenizer(path: str) -> Tokenizer:
 
 
 def tokenizer_of(file: ModelFile) -> Tokenizer:
-    """The tokenizer of an open file. Raises RunError E0607 when it has none that tlc reads."""
+    """The tokenizer of an open file, or in the folder that is open.
+
+    Raises RunError E0607 when there is none that tlc reads.
+    """
+    if file.format == "Tokenizer":
+        from tlc.runtime.tokenizer.huggingface import from_json
+
+        return from_json(file.path, memoryview(file.parts[0].mapping))
+    beside = os.path.join(file.path, "tokenizer.json")
+    if os.path.isfile(beside):
+        return load_tokenizer(beside)
     from tlc.runtime.tokenizer.gguf import from_metadata
 
     return from_metadata(file.path, file.metadata)
