@@ -25,7 +25,7 @@ from tests.metal.test_metalcompute import (
     words,
 )  # fmt: skip
 from tests.test_llama import DATA, TEXT
-from tests.test_programs import PROGRAMS, expected_lines, output
+from tests.test_programs import expected_lines, output
 from tlc.runtime.devices import Kernel, Launch, metal_objc
 from tlc.runtime.devices.metal_objc import MetalObjcDevice
 from tlc.runtime.errors import RunError
@@ -237,7 +237,8 @@ def test_ten_thousand_launches_need_no_more_memory_than_one(
     assert mac.commits == 100
 
 
-@pytest.mark.parametrize("path", [p for p in PROGRAMS if p.stem in CHOSEN], ids=lambda p: p.stem)
+@pytest.mark.fuzz
+@pytest.mark.parametrize("path", CHOSEN, ids=lambda p: p.stem)
 def test_a_program_prints_what_it_says(path: Path, mac: Frameworks) -> None:
     mac.gpu.mode = "fast"
     text = path.read_text(encoding="utf-8")

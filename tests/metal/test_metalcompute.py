@@ -283,19 +283,26 @@ def test_ten_thousand_launches_need_no_more_memory_than_one(
             device.read(y, 4)
 
     thousands(2)
-    opened, before = len(side.open), resident()
-    thousands(8)
+    opened, growth = len(side.open), []
+    for _ in range(4):
+        before = resident()
+        thousands(2)
+        growth.append(resident() - before)
     assert len(side.open) == opened
     assert side.count(CommandBuffer) == 0
-    # a leak of a handle, a tuple or an int at each launch would be 8,000 times 32 bytes or more
-    assert resident() - before < 200_000
+    # a handle, a tuple or an int lost at each launch would be 2,000 times 32 bytes each time; now
+    # and then Python takes memory for itself
+    assert min(growth) < 32_000
     assert words(device, y, 1) == [10_000]
 
 
-CHOSEN = ("attention", "growing_tensors", "key_value_cache", "linear", "norms", "runtime_loops")
+NAMES = ("attention", "growing_tensors", "key_value_cache", "linear", "norms", "runtime_loops")
+# all of them take a minute
+CHOSEN = [p for p in PROGRAMS if p.stem in NAMES or "TLC_FUZZ" in os.environ]
 
 
-@pytest.mark.parametrize("path", [p for p in PROGRAMS if p.stem in CHOSEN], ids=lambda p: p.stem)
+@pytest.mark.fuzz
+@pytest.mark.parametrize("path", CHOSEN, ids=lambda p: p.stem)
 def test_a_program_prints_what_it_says(path: Path, gpu: Gpu) -> None:
     gpu.mode = "fast"
     text = path.read_text(encoding="utf-8")
