@@ -45,7 +45,7 @@ FUSED_OPS = frozenset(
 MADE_BY_FUSION = frozenset({"fused"})
 # what a kernel may hold beside what it computes
 IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
-IN_ATTENTION = IN_KERNELS | {"permute", "reshape"}
+IN_FAMILY = {"attention": IN_KERNELS | {"permute", "reshape"}, "concat": IN_KERNELS | {"reshape"}}
 REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2}
 # regions that see the values around them
 OPEN = frozenset({"loop", "if"})
@@ -161,7 +161,7 @@ def _allowed(op: Op, stage: str, place: _Place) -> bool:
     if stage == "lowered":
         return op.name not in MADE_BY_FUSION
     if place.kernel:
-        also = IN_ATTENTION if place.kernel == "attention" else IN_KERNELS
+        also = IN_FAMILY.get(place.kernel, IN_KERNELS)
         return op.defn.elementwise or op.defn.kernel is not None or op.name in also
     return op.name in FUSED_OPS
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tlc.codegen.assembly import Draft, Variant
 from tlc.codegen.elements import Target, element_groups, element_loop, lane_loop
-from tlc.codegen.iteration import ZERO, collapse, row_major
+from tlc.codegen.expression import Region
+from tlc.codegen.iteration import ZERO, Dims, collapse, row_major
+from tlc.frontend.diagnostics import InternalError
+from tlc.ir.core import Value
+from tlc.ir.passes.views import Access, reshaped
 
 
 def variants(draft: Draft) -> list[Variant]:
@@ -27,12 +31,25 @@ def _copying(draft: Draft, there: int) -> list[Variant]:
     loops, start = [], ZERO
     for number, operand in enumerate(op.operands):
         accesses = region.reads([operand])
-        space = collapse(operand.tensor.shape, [*(a.strides for a in accesses), out])
+        value, steps = _computed(region, operand, out)
+        space = collapse(value.tensor.shape, [*(a.strides for a in accesses), steps])
         title = f"operand {number}"
-        target = Target(title, operand, space, accesses, start * out[axis])
+        target = Target(title, value, space, accesses, start * out[axis])
         if number >= there:
             loops.append(loop(draft, target))
         start += operand.tensor.shape[axis]
     moved = sum((v.tensor.numel for v in op.operands[there:]), ZERO)
     groups = element_groups(draft, moved)
     return [Variant(draft.kernel("elements", groups=groups, loops=loops), None)]
+
+
+def _computed(region: Region, operand: Value, out: Dims) -> tuple[Value, Dims]:
+    """What is computed for an operand, whatever its shape, and its strides in the result."""
+    made = region.definition(operand)
+    if made is None or made.name != "reshape":
+        return operand, out
+    (value,) = made.operands
+    place = reshaped(Access(operand.tensor.shape, out, ZERO), value.tensor.shape)
+    if place is None:
+        raise InternalError("strides cannot say where an operand of a concatenation goes")
+    return value, place.strides

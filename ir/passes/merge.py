@@ -2,7 +2,7 @@
 
 The projections of queries, keys and values multiply the same rows with different weights; a gate
 and what it opens are two products, and one is all that the other's kernel reads beside. Both read
-normalised rows, which their kernels make themselves.
+normalised rows, which their kernels make themselves. Concatenations compute what goes into them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.attention import COSTLY
 from tlc.ir.passes.groups import MOST_OPERANDS
-from tlc.ir.passes.views import Access, identity
+from tlc.ir.passes.views import Access, identity, reshaped
 from tlc.ir.passes.weights import WEIGHTS
-from tlc.ir.types import FLOATS
+from tlc.ir.types import FLOATS, row_major
 
 OPEN = ("loop", "if")
 MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler likes
@@ -34,6 +34,7 @@ def _block(block: Block) -> None:
     _twins(block)
     _siblings(block)
     _rows_made(block)
+    _pieces_made(block)
 
 
 # ---- two sums for one result ---------------------------------------------------------------------
@@ -251,3 +252,52 @@ def _is_light(op: Op, shape: tuple[Dim, ...]) -> bool:
     if op.name == "iota" or op.result.tensor.shape != shape:
         return op.name != "iota"
     return COSTLY.search(op.defn.msl or "") is None
+
+
+# ---- what is concatenated ------------------------------------------------------------------------
+
+
+def _pieces_made(block: Block) -> None:
+    """What only a concatenation reads is computed element by element where it goes."""
+    readers = uses(block)
+    for op in list(block.ops):
+        for operand in list(op.operands) if op.name == "fused" else ():
+            inner = operand.owner
+            if inner in block.ops and readers[operand] == [op] and _makes_piece(inner, op):
+                _reshaped(op, inner)
+                _inlined(op, inner)
+                block.ops.remove(inner)
+
+
+def _makes_piece(inner: Op, op: Op) -> bool:
+    families = inner.attrs.get("family"), op.attrs["family"]
+    if families != ("elementwise", "concat") or not _has_room(inner, op):
+        return False
+    piece = _piece(op, inner.result)
+    (concat,) = (o for o in op.regions[0].ops if o.name == "concat")
+    if piece is None or concat.operands.count(piece) > 1:
+        return False
+    place = Access(piece.tensor.shape, row_major(concat.result.tensor.shape), Dim.of(0))
+    return reshaped(place, inner.result.tensor.shape) is not None
+
+
+def _piece(op: Op, value: Value) -> Value | None:
+    """What a concatenation takes of an operand, when that is all of it in order, once."""
+    (region,) = op.regions
+    argument = region.args[op.operands.index(value)]
+    (reader, *others) = (o for o in region.ops if argument in o.operands)
+    if others:
+        return None
+    if reader.name == "concat":
+        return argument
+    way = Access(reader.attrs["shape"], reader.attrs["strides"], reader.attrs["offset"])
+    whole = way == identity(way.shape) and reader.result.tensor.numel == value.tensor.numel
+    return reader.result if whole else None
+
+
+def _reshaped(op: Op, inner: Op) -> None:
+    """Let a concatenation read an operand by a reshape, which is not an access of memory."""
+    piece = _piece(op, inner.result)
+    if piece is not None and piece.owner is not None:
+        access = piece.owner
+        access.defn, access.attrs = OPS["reshape"], {"shape": piece.tensor.shape}

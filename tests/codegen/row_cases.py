@@ -21,6 +21,7 @@ from tests.codegen.running import (
 )
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
+from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED
 from tlc.ir.types import tensor
 
@@ -323,3 +324,21 @@ def concats() -> Iterator[Case]:
         lambda b, x, y: b.emit("concat", x, y, axis=0),
     )
     yield Case("whole numbers", op, ids, np.concatenate(ids))
+    # pieces that are computed, one of them on axes that are cut finer
+    for axis in (0, 2):
+        for last in (6, 16):
+
+            def pieces(b: Builder, x: Value, y: Value, axis: int = axis) -> Value:
+                rows, middle, last = y.tensor.shape
+                pairs = (rows, middle, last // 2, Dim.of(2))
+                steps = (middle * last, last, Dim.of(2), Dim.of(0))
+                first = b.emit("neg", view(b, y, pairs, steps, 1))
+                turned = b.emit("add", first, view(b, y, pairs, (*steps[:3], 1)))
+                made = b.emit("reshape", turned, shape=y.tensor.shape)
+                return b.emit("concat", b.emit("add", x, x), made, axis=axis)
+
+            x, y = normal(68, 3, 4, last), normal(69, 3, 4, last)
+            op = fused("concat", [tensor("f16", "N", 4, last)] * 2, pieces)
+            made = wide(y) - wide(y)[:, :, 1::2].repeat(2, -1)
+            exact = np.concatenate([2 * wide(x), made], axis)
+            yield Case(f"computed pieces, axis {axis}", op, [x, y], exact, 0.0, {"N": 3})

@@ -87,6 +87,33 @@ def test_rows_that_cost_much_or_that_others_read_are_stored(body: str) -> None:
     assert families(func)[0] in ("row", "elementwise")
 
 
+PIECES = {
+    "elementwise": ("concat(x * 2.0, exp(x), 0)", ["concat"]),
+    "stack": ("stack(relu(x), x + 1.0, 0)", ["concat"]),
+    "positions": (
+        "concat(reshape(x, [N, 2, 2]), rope(reshape(x, [N, 2, 2]), 0), 0)",
+        ["elementwise", "concat"],
+    ),
+    "sums": ("concat(softmax(x), x, 1)", ["row", "concat"]),
+    "a part": ("concat((x * 2.0)[1:, :], x, 0)", ["elementwise", "concat"]),
+    "twice": ("concat(x * 2.0, x * 2.0, 0)", ["elementwise", "concat"]),
+}
+
+
+@pytest.mark.parametrize(("body", "wanted"), PIECES.values(), ids=PIECES.keys())
+def test_a_concatenation_computes_its_pieces(body: str, wanted: list[str]) -> None:
+    text = SIGNATURE.replace("K", "4") % body
+    func = optimised(text)
+    assert families(func) == wanted
+    rng = np.random.default_rng(8)
+    shapes = [(3, 4), (4, 5), (5, 4), (2, 4, 5), (5,)]
+    args = [rng.standard_normal(shape).astype(np.float16) for shape in shapes]
+    (found,) = interp.run(func, args)
+    (wide,) = interp.run(lowered(text).module.func("f"), args)
+    # exp(x) below 16, rounded in other places
+    np.testing.assert_allclose(found, wide, rtol=0, atol=16 * 2.0**-11)
+
+
 APART = {
     "other_rows": "softmax(x @ w) - softmax(exp(x) @ w)",
     "one_column": "softmax(x @ w) - sum(x @ w[:, 0:1], 1, true)",
