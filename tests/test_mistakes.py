@@ -85,7 +85,6 @@ MISTAKES = {
         "print(ones([2], device: tpu))\n",
         "print(ones([2], dtype: float32))\n",
         "print(zeros<float32>([2]))\n",
-        "let n = argmax(ones([3]))\nprint([1.0; n])\n",
     ],
     "models": [
         'let m = load_model("wieghts.safetensors")\n',

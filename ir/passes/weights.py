@@ -9,6 +9,7 @@ from tlc.ir.core import Block, Func, Op, Value, replace_operands
 from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED
 from tlc.ir.opdef import OPS
+from tlc.ir.passes.cleanup import dce
 from tlc.ir.passes.views import Access, access_of, trace
 from tlc.ir.types import row_major
 
@@ -140,6 +141,7 @@ def hoist(func: Func) -> None:
     outer = dict(zip(handed_on, once.results, strict=True))
     func.body.ops = [once, *(op for op in func.body.ops if op not in work)]
     replace_operands(func.body, outer)
+    dce(func)  # counters and constants that only the moved work read
 
 
 def _is_work(op: Op) -> bool:
