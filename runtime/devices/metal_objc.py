@@ -104,7 +104,10 @@ class MetalObjcDevice:
         if not send.supports_family(device, metal_api.APPLE7):
             text = "the metal-objc device cannot be used: the GPU is older than that of an M1"
             raise RunError("E0702", text, "use the cpu device: --device cpu")
-        self._queue: Owned | None = Owned(send, send.new_queue(device))
+        queue = send.new_queue(device)
+        if not queue:
+            raise RunError("E0702", "the metal-objc device cannot be used: Metal gives no queue")
+        self._queue: Owned | None = Owned(send, queue)
         self.allocated, self._most = 0, int(send.working_set(device))
         self._longest = int(send.longest_buffer(device))
         self._in_flight: list[tuple[int, ObjcBatch]] = []
@@ -290,6 +293,8 @@ class MetalObjcDevice:
         try:
             commands = send.command_buffer(self._queue.handle)
             encoder = send.encoder(commands)
+            if not encoder:  # messages to nil do nothing, and say nothing
+                raise RunError("E0706", "Metal gives no command buffer")
             for pipeline, where, dims, length, index, size in batch.calls:
                 if pipeline != last:
                     set_pipeline(encoder, pipeline)

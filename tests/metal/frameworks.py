@@ -46,6 +46,7 @@ class Frameworks:
         self.family = 1007
         self.mapped = 0  # buffers that were made without a copy
         self.takes_compiled, self.loaded = True, 0
+        self.has_queue = self.has_commands = True
         self.has_gpu, self.can_make_pipelines = True, True
         self.errors: list[str] = []  # what the next command buffers end with
         self.commits = 0
@@ -138,7 +139,7 @@ class Frameworks:
                 "supportsFamily:": (lambda _, family: family <= self.family, FLAG, WORD),
                 "recommendedMaxWorkingSetSize": (lambda _: self.working_set, WORD),
                 "maxBufferLength": (lambda _: self.longest, WORD),
-                "newCommandQueue": (lambda device: self._new("MTLCommandQueue", 0, device), ID),
+                "newCommandQueue": (self._new_queue, ID),
                 "newBufferWithLength:options:": (self._new_buffer, ID, WORD, WORD),
                 "newBufferWithBytesNoCopy:length:options:deallocator:": (
                     *(self._new_mapped, ID),
@@ -191,6 +192,9 @@ class Frameworks:
 
     def _default_device(self) -> int | None:
         return self._new("MTLDevice", self.gpu) if self.has_gpu else None
+
+    def _new_queue(self, device: int) -> int | None:
+        return self._new("MTLCommandQueue", 0, device) if self.has_queue else None
 
     def _new_buffer(self, device: int, length: int, options: int) -> int | None:
         if not length or length > self.longest:
@@ -247,7 +251,9 @@ class Frameworks:
             return None
         return self._new("MTLComputePipelineState", self.models[function], device, function)
 
-    def _command_buffer(self, queue: int) -> int:
+    def _command_buffer(self, queue: int) -> int | None:
+        if not self.has_commands:
+            return None
         return self._autoreleased(self._new("MTLCommandBuffer", CommandBuffer(), queue))
 
     def _encoder(self, commands: int) -> int:

@@ -198,11 +198,17 @@ def test_errors_of_the_gpu(device: MetalObjcDevice, mac: Frameworks) -> None:
     device.write(y, bytes(16))
     device.run(batch)
     assert words(device, y, 1) == [1]  # the device goes on
+    mac.has_commands = False
+    with pytest.raises(RunError, match=r"E0706.*Metal gives no command buffer"):
+        device.run(batch)
 
 
 def test_macs_that_cannot(mac: Frameworks, monkeypatch: pytest.MonkeyPatch) -> None:
     mac.family = 1006
     with pytest.raises(RunError, match=r"E0702.*the GPU is older than that of an M1"):
+        MetalObjcDevice()
+    mac.family, mac.has_queue = 1007, False
+    with pytest.raises(RunError, match=r"E0702.*Metal gives no queue"):
         MetalObjcDevice()
     mac.has_gpu = False
     with pytest.raises(RunError, match=r"E0702.*there is no GPU"):
