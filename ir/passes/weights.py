@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value, replace_operands
@@ -101,6 +101,12 @@ def _note(weight: Op, reader: Op) -> Diagnostic:
 # ---- once ----------------------------------------------------------------------------------------
 
 
+_OF_POSITIONS = {
+    *("iota", "constant", "cast", "add", "sub", "mul"),
+    *("eq", "ne", "lt", "le", "gt", "ge"),
+}
+
+
 def hoist(func: Func) -> None:
     """Move work that needs only weights and constants into one `once` operation.
 
@@ -122,7 +128,10 @@ def hoist(func: Func) -> None:
             fixed.update(op.results)
             moved.append(op)
     work: dict[Op, None] = {}
+    masks = _masks(func.body, moved)
     for op in moved:
+        if op in masks:
+            continue
         source = op.operands[0].owner if op.operands else None
         if source in work if op.name == "cast" else _is_work(op):
             work[op] = None
@@ -146,6 +155,27 @@ def hoist(func: Func) -> None:
 
 def _is_work(op: Op) -> bool:
     return not op.defn.view and op.name not in ("constant", "iota", *WEIGHTS)
+
+
+def _masks(block: Block, moved: Sequence[Op]) -> set[Op]:
+    """Comparisons of positions and constants, and the arithmetic that serves nothing else."""
+    readers: dict[Value, list[Op]] = {}
+    for outer in block.ops:
+        for op in outer.walk():
+            for value in op.operands:
+                readers.setdefault(value, []).append(op)
+    positions: set[Value] = set()
+    for op in moved:
+        simple = op.defn.view or op.name in _OF_POSITIONS
+        if simple and all(v in positions for v in op.operands):
+            positions.update(op.results)
+    found: set[Op] = set()
+    for op in reversed(moved):
+        if op.operands and op.result in positions:
+            serving = all(reader in found for reader in readers.get(op.result, []))
+            if op.result.tensor.dtype == "bool" or serving:
+                found.add(op)
+    return found
 
 
 def _depends_on_sizes(op: Op) -> bool:

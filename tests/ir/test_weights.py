@@ -163,3 +163,15 @@ def test_rows_that_are_no_whole_blocks_are_expanded() -> None:
     optimise(found.module, warnings.append)
     assert encodings(found.module.func("f")) == ["f16"]
     assert [w.code for w in warnings] == ["W0002"]
+
+
+def test_a_mask_of_positions_alone_stays_where_attention_reads_it() -> None:
+    """Stored once, it would hide from the kernel which keys it rules out."""
+    text = """fn f(q: float16[64, 2, 32]) -> float16[64, 2, 32] {
+        attention(q, q, q, causal_mask(64))
+    }"""
+    module = lowered(text).module
+    optimise(module, lambda warning: None)
+    func = module.func("f")
+    assert once(func) == []
+    assert families(func) == ["attention"]
