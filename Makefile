@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit models test-models fuzz mutants golden docs bench bench-peers wheel clean
+.PHONY: help setup demo test lint format types unit models test-models fuzz mutants golden docs wheel clean
+.PHONY: bench bench-ci bench-peers
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -65,6 +66,9 @@ docs: $(VENV)/ready ## write docs/ops.md and docs/errors.md from the code
 
 bench: $(VENV)/ready ## time programs beside numpy, torch, ONNX Runtime and ggml, those that are there
 	$(BIN)/python -m benchmarks
+
+bench-ci: $(VENV)/ready ## fail where a ratio of `make bench` fell by 10 % since the baseline
+	$(BIN)/python -m benchmarks --threads 1 --compare benchmarks/baseline.json
 
 bench-peers: $(VENV)/ready ## install what `make bench` compares with, in .venv-peers: gigabytes
 	$(PYTHON) -m venv .venv-peers

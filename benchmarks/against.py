@@ -213,7 +213,12 @@ def as_json(rows: list[Row], told: dict[str, str]) -> dict[str, Any]:
         "processor": processor(),
         "peers": told,
         "cases": {
-            row.key: {"seconds": row.ours, "ratios": row.ratios, "failed": row.failed}
+            row.key: {
+                "seconds": row.ours,
+                "least": row.least,
+                "ratios": row.ratios,
+                "failed": row.failed,
+            }
             for row in rows
         },
     }
