@@ -41,8 +41,7 @@ def write_gguf(model: ModelFile, path: str, stored: Mapping[str, str]) -> None:
     notes = dict(pairs(model, stored))
     if ARCHITECTURE not in notes:
         notes[ARCHITECTURE] = notes.get("model_type") or struct.pack("<I", 8) + _text("unknown")
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(entries), len(notes))
-    head += b"".join(_text(key) + value for key, value in notes.items())
+    begin = head(notes, len(entries))
     at, table = 0, []
     for entry in entries:
         shape = entry.shape[::-1]
@@ -50,12 +49,18 @@ def write_gguf(model: ModelFile, path: str, stored: Mapping[str, str]) -> None:
         table.append(struct.pack("<IQ", TYPES[stored[entry.name]], at))
         nbytes = bytes_of(stored[entry.name], element_count(entry.shape))
         at += nbytes + -nbytes % ALIGNMENT
-    head += b"".join(table)
+    begin += b"".join(table)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(head + bytes(-len(head) % ALIGNMENT))
+        file.write(begin + bytes(-len(begin) % ALIGNMENT))
         for data in stored_tensors(model, entries, stored, path):
             file.write(data)
             file.write(bytes(-len(data) % ALIGNMENT))
+
+
+def head(notes: Mapping[str, bytes], tensors: int) -> bytes:
+    """What a file begins with: how many tensors it has, and its metadata, each value encoded."""
+    start = b"GGUF" + struct.pack("<IQQ", 3, tensors, len(notes))
+    return start + b"".join(_text(key) + value for key, value in notes.items())
 
 
 def _text(text: str) -> bytes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tlc.runtime.tokenizer.tokenizer import Tokenizer
 
 MEMBER = "weights/tensors.bin"  # of an artifact with embedded weights
+TOKENIZERS = "tokenizers/"  # and of those of its models, by their number
 
 _ALIGNED = {"f32": 4}  # bytes that the address of a tensor must divide by; 2 for all others
 
@@ -27,10 +28,16 @@ _ALIGNED = {"f32": 4}  # bytes that the address of a tensor must divide by; 2 fo
 class Models:
     """The model files of one artifact, opened when they are first needed."""
 
-    __slots__ = ("_files", "_folders", "_records", "_tokenizers", "_weights")
+    __slots__ = (
+        "_files", "_folders", "_member", "_members", "_records", "_tokenizers", "_weights",
+    )  # fmt: skip
 
-    def __init__(self, manifest: dict[str, Any], folders: list[str]) -> None:
-        """`folders` are where relative paths are looked for, in order."""
+    def __init__(
+        self, manifest: dict[str, Any], folders: list[str], member: Callable[[str], Any]
+    ) -> None:
+        """`folders` are where relative paths are looked for, in order; `member` gives a part of the
+        artifact by name."""
+        self._members, self._member = manifest["members"], member
         self._records, self._weights = manifest["models"], manifest["weights"]
         self._folders = folders
         self._files: dict[int, ModelFile] = {}
@@ -56,11 +63,18 @@ class Models:
         return self._files[index]
 
     def tokenizer(self, index: int) -> Tokenizer:
-        """The tokenizer that a model file holds. Raises RunError E0601, E0605 and E0607."""
-        if index not in self._tokenizers:
-            from tlc.runtime.tokenizer import tokenizer_of
+        """The tokenizer that a model file holds, or the artifact.
 
-            self._tokenizers[index] = tokenizer_of(self.file(index))
+        Raises RunError E0601, E0605 and E0607.
+        """
+        if index not in self._tokenizers:
+            from tlc.runtime.tokenizer import from_embedded, tokenizer_of
+
+            inside = f"{TOKENIZERS}{index}"
+            if inside in self._members:
+                self._tokenizers[index] = from_embedded(self._member(inside))
+            else:
+                self._tokenizers[index] = tokenizer_of(self.file(index))
         return self._tokenizers[index]
 
     def _difference(self, index: int, file: ModelFile) -> str:
@@ -106,7 +120,7 @@ class StoredWeights:
         self, manifest: dict[str, Any], folders: list[str], member: Callable[[str], Any]
     ) -> None:
         """`member` gives a part of the artifact by name."""
-        self.models = Models(manifest, folders)
+        self.models = Models(manifest, folders, member)
         self._table, self._hashes = manifest["weights"], manifest["hashes"]
         self._embedded, self._member = manifest["embedded"], member
 

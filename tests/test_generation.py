@@ -138,3 +138,17 @@ def test_a_chat_remembers_what_was_said(
     monkeypatch.setattr("sys.stdin", io.StringIO("now\nand\n\nnot read\n"))
     given = ("--max-tokens", "4", "--temperature", "0", "--device", device)
     assert shown("run", str(folder / "chat.tl"), *given) == "".join(lines)
+
+
+def test_an_artifact_with_embedded_weights_needs_no_model(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "generate.tl").read_text()
+    model = tmp_path / "model.gguf"
+    model.write_bytes((DATA / "tiny_llama_f16.gguf").read_bytes())
+    (tmp_path / "p.tl").write_text(text.replace(str(DATA / "tiny_llama_f16.gguf"), str(model)))
+    (tmp_path / "llama.tl").write_text((folder / "llama.tl").read_text())
+    given = ("--device", "reference", "--temperature", "0", "--max-tokens", "5")
+    wanted = shown("run", str(tmp_path / "p.tl"), *given)
+    path = str(tmp_path / "p.metallib")
+    shown("build", str(tmp_path / "p.tl"), "--embed-weights", "-o", path)
+    model.unlink()
+    assert shown("run", path, *given) == wanted

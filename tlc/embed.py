@@ -10,7 +10,8 @@ from tlc.frontend.diagnostics import error
 from tlc.ir.core import Module
 from tlc.runtime.model_file import ModelFile
 from tlc.runtime.progress import Progress
-from tlc.runtime.weights import MEMBER, bytes_of, sha256, stored_as
+from tlc.runtime.tokenizer import embedded
+from tlc.runtime.weights import MEMBER, TOKENIZERS, bytes_of, sha256, stored_as
 
 PAGE = 16384  # of Apple's processors: a tensor of a page or more starts on one, so it can be mapped
 LINE = 64  # of a cache: smaller tensors share a page
@@ -70,6 +71,8 @@ def weights_of(
         tensors = EmbeddedTensors(used, tuple(_places(weights)))
         parts["embedded"] = [list(place) for place in tensors.places]
         members[MEMBER] = tensors
+    if embed:
+        members |= {f"{TOKENIZERS}{at}": embedded(files[at]) for at in _tokenizers(module)}
     if hashed:
         with Progress("hashing weights"):
             parts["hashes"] = [
@@ -77,6 +80,13 @@ def weights_of(
                 for file, name, stored in used
             ]
     return Weights(parts, members)
+
+
+def _tokenizers(module: Module) -> list[int]:
+    """The models whose tokenizers the program uses."""
+    names = ("tokenize", "detokenize", "detokenize_next")
+    found = (op.attrs["model"] for func in module.funcs for op in func.walk() if op.name in names)
+    return sorted(set(found))
 
 
 def _places(weights: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,8 @@ from tlc.runtime.model_file import open_model
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tlc.runtime.model_file import ModelFile
     from tlc.runtime.tokenizer.tokenizer import Tokenizer
 
@@ -22,13 +24,43 @@ def tokenizer_of(file: ModelFile) -> Tokenizer:
 
     Raises RunError E0607 when there is none that tlc reads.
     """
+    file = _holder(file)
     if file.format == "Tokenizer":
         from tlc.runtime.tokenizer.huggingface import from_json
 
         return from_json(file.path, memoryview(file.parts[0].mapping))
-    beside = os.path.join(file.path, "tokenizer.json")
-    if os.path.isfile(beside):
-        return load_tokenizer(beside)
     from tlc.runtime.tokenizer.gguf import from_metadata
 
     return from_metadata(file.path, file.metadata)
+
+
+def embedded(file: ModelFile) -> bytes:
+    """The tokenizer of a file as an artifact holds it: a `tokenizer.json`, or a GGUF file with the
+    metadata of a vocabulary and nothing else."""
+    file = _holder(file)
+    if file.format == "Tokenizer":
+        return bytes(file.parts[0].mapping)
+    from tlc.runtime.gguf_save import head
+    from tlc.runtime.metadata import pairs
+
+    stored = {entry.name: entry.encoding for entry in file.tensors.values()}
+    return head({k: v for k, v in pairs(file, stored) if k.startswith("tokenizer.")}, 0)
+
+
+def from_embedded(data: bytes | memoryview) -> Tokenizer:
+    """The tokenizer that an artifact holds. Raises RunError E0601 and E0607 for a damaged one."""
+    where = "the artifact"
+    if data[:4] != b"GGUF":
+        from tlc.runtime.tokenizer.huggingface import from_json
+
+        return from_json(where, data)
+    from tlc.runtime import gguf_file
+
+    mapping: Any = data  # as good as the mapping of a file
+    return tokenizer_of(gguf_file.read(where, mapping))
+
+
+def _holder(file: ModelFile) -> ModelFile:
+    """The file that holds the tokenizer: of a folder, the `tokenizer.json` in it."""
+    beside = os.path.join(file.path, "tokenizer.json")
+    return open_model(beside) if os.path.isfile(beside) else file

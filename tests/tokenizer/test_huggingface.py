@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import tlc
 from tests.tokenizer.test_gguf import byte_letters
 from tlc.runtime.errors import RunError
-from tlc.runtime.tokenizer import load_tokenizer
+from tlc.runtime.model_file import open_model
+from tlc.runtime.tokenizer import embedded, from_embedded, load_tokenizer
 from tlc.runtime.tokenizer.huggingface import from_json
 from tlc.runtime.tokenizer.steps import cutter, normaliser
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
@@ -197,3 +198,10 @@ def test_a_program_reads_one(
     text = 'tok = load_tokenizer("tokenizer.json")\nprint(tok.bos, tokenize(tok, "the the"))\n'
     tlc.compile(str(tmp_path / "p.tl"), text=text, device=device).main()
     assert capsys.readouterr().out == "259 [257, 258]\n"
+
+
+def test_an_artifact_holds_it_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(record("WordPiece")))
+    found = from_embedded(embedded(open_model(str(path))))
+    assert found.encode("unable") == load_tokenizer(str(path)).encode("unable") == [1, 3, 4, 2]
