@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
+from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions
 from tlc.ir.lower.calls import Argument, builtin, place, shape_of
 from tlc.ir.lower.context import Context
@@ -87,6 +88,12 @@ def need_axis(cx: Context, arg: Argument | None, rank: int, span: Span) -> int:
 # ---- two meanings of one name ----------------------------------------------------------------
 
 
+def _of_counts(name: str, a: Dim, b: Dim) -> Lowered:
+    """The larger or smaller of two whole numbers of the host."""
+    wins = b.compare("<", a) if name == "max" else a.compare("<", b)
+    return whole(b + (a - b) * wins)
+
+
 def _extreme(name: str) -> Builtin:
     def run(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
         """Of two tensors (or numbers) element by element; of one tensor, a reduction.
@@ -98,6 +105,10 @@ def _extreme(name: str) -> Builtin:
             a, b = (arg.value for arg in args)
             if is_number(a) and is_number(b):
                 return max(a, b) if name == "max" else min(a, b)
+            ends = [expressions.count(cx, arg.value, arg.span) for arg in args]
+            if None not in ends:
+                return _of_counts(name, *(Dim.of(end or 0) for end in ends))
+            a, b = expressions.beside(cx, a, b), expressions.beside(cx, b, a)
             if isinstance(b, Value | list | float) or not isinstance(a, Value | list):
                 one = expressions.as_tensor(cx, a, b, args[0].span)
                 other = expressions.as_tensor(cx, b, a, args[1].span)

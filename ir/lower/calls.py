@@ -13,10 +13,10 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, indexing, statements, structs
+from tlc.ir.lower import composite, expressions, indexing, statements, structs
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope, TooDeep
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
-from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
+from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, tell, whole
 from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError, show_params
 from tlc.ir.types import FLOATS
 
@@ -222,7 +222,28 @@ def invoke(
         if param.type is not None:
             value = convert(cx, param.type, value, arg.span, f"`{param.name}`", symbols)
         scope.names[param.name] = value
-    return apply(cx, fn, scope, symbols, span)
+    state = (fn.name, tuple(map(_known_part, scope.names.values())))
+    if any(outer == state and cx.undecided > depth for outer, depth in cx.entered):
+        text = f"the recursion of `{fn.name}` ends on what only run time knows"
+        cx.fail("E0304", text, span, hint="go round in a `while` or `loop`: run time can end these")
+    cx.entered.append((state, cx.undecided))
+    try:
+        return apply(cx, fn, scope, symbols, span)
+    finally:
+        cx.entered.pop()
+
+
+def _known_part(value: Lowered) -> object:
+    """What the build knows of an argument: when a call within a call knows the same, and a branch
+    between them was left to the run, then the build never finds an end."""
+    if isinstance(value, Value):
+        return value.type
+    if composite.is_composite(value):
+        return tuple(map(_known_part, composite.leaves("", value).values()))
+    number = whole(value)
+    if isinstance(number, Dim) or isinstance(value, Flag | Text):
+        return type(value)
+    return value if isinstance(value, int | float | str) else id(value)
 
 
 def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | None) -> Lowered:
@@ -285,6 +306,8 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
                     if param.kind == "tensor_i32"
                     else expressions.as_tensor(cx, arg.value, like, arg.span)
                 )
+                if value is not None and op.elementwise and op.name != "where":
+                    value = expressions.measured(cx, value)
                 operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
             attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
@@ -344,7 +367,7 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
             if isinstance(number, int):
                 return number
         case "dim":
-            number = whole(value)
+            number = expressions.count(cx, value, arg.span)
             if number is not None:
                 return Dim.of(number)
         case "float":
@@ -389,13 +412,13 @@ def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
 
 def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     """A list of sizes, or the one size of a list; integral floats are sizes too."""
-    if whole(value) is not None:
+    if expressions.count(cx, value, span) is not None:
         value = [value]
     if not isinstance(value, list | tuple):
         cx.fail("E0303", f"a shape is a list of sizes, and this is {tell(value)}", span)
     sizes: list[Dim] = []
     for item in value:
-        number = whole(item)
+        number = expressions.count(cx, item, span)
         if number is None or (isinstance(number, int) and number < 0):
             held = tell(item)
             code = "E0304" if isinstance(item, Value) else "E0303"

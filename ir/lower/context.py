@@ -123,6 +123,9 @@ class Context:
     alone: bool = False  # top-level statements have not run: their names have no values
     ranges: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)  # of loop counters
     skipping: int = 0  # inside code that is only checked
+    undecided: int = 0  # inside so many branches that only run time decides
+    # calls that are being lowered: what the build knows of them, and how undecided it was there
+    entered: list[tuple[object, int]] = field(default_factory=list)
     calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
 
     def __post_init__(self) -> None:

@@ -83,6 +83,7 @@ def choose(
     regions, ways = [], []
     for branch in branches:
         with filling(cx, names) as region, cx.inner():
+            cx.undecided += 1
             try:
                 region.value = branch()
             except statements.LoopExit as way:
@@ -95,6 +96,8 @@ def choose(
                 else:
                     region.value = way.value
                     ways.append(way)
+            finally:
+                cx.undecided -= 1
         regions.append(region)
     then, orelse = regions
     if ways:

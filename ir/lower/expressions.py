@@ -170,6 +170,13 @@ def on_host(cx: Context, value: Value, span: Span) -> Dim | Flag:
     return Flag(number) if value.tensor.dtype == "bool" else number
 
 
+def count(cx: Context, value: Lowered, span: Span) -> int | Dim | None:
+    """A whole number as the host knows it, also one that the device has found; None for others."""
+    if isinstance(value, Value) and _whole(value):
+        value = on_host(cx, value, span)
+    return whole(value) if not isinstance(value, Flag) else None
+
+
 def _limited(cx: Context, length: int, span: Span) -> None:
     if length > MAX_LENGTH:
         cx.unsupported(f"an array or string of more than {MAX_LENGTH} elements", span)
@@ -188,6 +195,9 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
             for v, at in ((left, node.left), (right, node.right))
         )
     if isinstance(left, Value) or isinstance(right, Value):
+        return _tensor_binary(cx, op, left, right, node)
+    several = isinstance(left, list | Range) and (is_number(right) or isinstance(right, list))
+    if op in ("<", "<=", ">", ">=") and several:  # arrays are tensors, but where they are equal
         return _tensor_binary(cx, op, left, right, node)
     if op in COMPARISONS and not isinstance(left, Text) and not isinstance(right, Text):
         return compare(cx, op, left, right, node)
@@ -268,7 +278,7 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:
     places = (node.left.span, node.right.span)
-    left, right = _measured(cx, left, right), _measured(cx, right, left)
+    left, right = beside(cx, left, right), beside(cx, right, left)
     values = [
         as_tensor(cx, v, like, at)
         for v, like, at in zip((left, right), (right, left), places, strict=True)
@@ -281,12 +291,15 @@ def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: as
     return elementwise(cx, _TENSOR_OPS[op], [a, b], node.span, places)
 
 
-def _measured(cx: Context, value: Lowered, other: Lowered) -> Lowered:
+def beside(cx: Context, value: Lowered, other: Lowered) -> Lowered:
     """One whole number of the device, beside numbers with fractions, as one of these."""
     fractions = other.tensor.dtype in FLOATS if isinstance(other, Value) else is_number(other)
-    if fractions and _whole(value) and isinstance(value, Value):
-        return cx.builder.f32(value)
-    return value
+    return measured(cx, value) if fractions and isinstance(value, Value) else value
+
+
+def measured(cx: Context, value: Value) -> Value:
+    """One whole number of the device as one with a fraction; anything else as it is."""
+    return cx.builder.f32(value) if _whole(value) else value
 
 
 def elementwise(
@@ -385,6 +398,8 @@ def _unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
     value = first_piece(value)
     if isinstance(value, list | Range) and op == "-":
         value = need_tensor(cx, value, node.operand.span)
+    if op == "-" and isinstance(value, Value) and _whole(value):
+        value = on_host(cx, value, node.operand.span)
     if isinstance(value, Value):
         name = "neg" if op == "-" else "not"
         return cx.emit(name, value, span=node.span, places=(node.operand.span,))

@@ -71,8 +71,9 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     failed: list[CompileError] = []
     for at, node in enumerate(statements):
         rest = statements[at + 1 :]
+        absorbs = isinstance(node, ast.If) and bool(rest) and returns.absorbs(cx, node, rest)
         try:
-            if isinstance(node, ast.If) and rest and returns.absorbs(cx, node, rest):
+            if isinstance(node, ast.If) and absorbs:
                 value = _if(cx, node, rest)
             else:
                 value = statement(cx, node)
@@ -81,6 +82,8 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             raise type(problem)(found) from None
         except CompileError as problem:
             failed.append(problem)
+            if isinstance(node, ast.If) and absorbs and not _inside(problem, node.test.span):
+                break  # what is wrong with the rest was found with it
             _poison(cx, node)
         except (Return, LoopExit, Panic):
             if failed:
@@ -101,6 +104,11 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
     if failed:
         raise CompileError([d for problem in failed for d in problem.diagnostics])
     return value
+
+
+def _inside(problem: CompileError, span: Span) -> bool:
+    places = [d.span for d in problem.diagnostics if d.span is not None]
+    return all(span.start <= place.start < span.end for place in places)
 
 
 def _unless_skipped(

@@ -89,7 +89,7 @@ def _str(cx: Context, node: ast.Call, x: Argument) -> Lowered:
     return x.value if isinstance(x.value, Text) else texts.text(cx, [x.value], x.span)
 
 
-@special("to_int", "x: any")
+@special("to_int int", "x: any")
 def _to_int(cx: Context, node: ast.Call, x: Argument) -> Lowered:
     """A whole number: that a string says, a number without its fraction, one element."""
     value = x.value
