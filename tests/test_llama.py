@@ -127,6 +127,40 @@ def test_a_layer_is_few_launches() -> None:
     assert [step[0] for step in steps if step is not loop] == ["launch"] * 3
 
 
+DECODE = """
+model = load_model("%s")
+
+fn layer(x: float16[N, D], cache: KVCache, i: int) -> float16[N, D] {
+    let y = rms_norm(x, model.blk[i].attn_norm.weight)
+    let q = rope(reshape(linear(y, model.blk[i].attn_q.weight), [N, 4, 16]), cache.len())
+    let k = rope(reshape(linear(y, model.blk[i].attn_k.weight), [N, 2, 16]), cache.len())
+    cache.append(i, k, reshape(linear(y, model.blk[i].attn_v.weight), [N, 2, 16]))
+    let mixed = attention(q, cache.get_k(i), cache.get_v(i))
+    let h = x + linear(reshape(mixed, [N, D]), model.blk[i].attn_output.weight)
+    let z = rms_norm(h, model.blk[i].ffn_norm.weight)
+    let gate = silu(linear(z, model.blk[i].ffn_gate.weight))
+    h + linear(gate * linear(z, model.blk[i].ffn_up.weight), model.blk[i].ffn_down.weight)
+}
+main {
+    let cache = KVCache::new_f16(2)
+    let x = zeros([1, 64])
+    while sum(x) < 3 {
+        x = layer(x, cache, 0)
+    }
+    print(x)
+}
+"""
+
+
+def test_a_layer_with_a_cache_is_few_launches() -> None:
+    """Projections, keys turned into the cache, values into it, attention, its output, the gated
+    product, its output; and the positions, the sum of x and its comparison."""
+    built = driver.build("decode.tl", text=DECODE % (DATA / "tiny_llama_f16.gguf"))
+    steps = built.manifest["entries"]["main"]["steps"]
+    (loop,) = [step for step in steps if step[0] == "loop"]
+    assert [step[0] for step in loop[3]].count("launch") == 7 + 2
+
+
 def test_the_model_converted_to_safetensors_gives_the_same(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     convert(str(DATA / "tiny_llama_f16.gguf"), str(path))

@@ -24,7 +24,7 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim, product
 from tlc.ir.passes.attention_match import MOST_STEPS, Parts, is_quiet, match
-from tlc.ir.passes.canonical import splat, widens
+from tlc.ir.passes.canonical import is_counted, splat, widens
 from tlc.ir.passes.factors import Factored, common, split, strides
 from tlc.ir.passes.views import ONE, ZERO, trace
 from tlc.ir.types import FLOATS, TensorType
@@ -232,7 +232,7 @@ class _Rewrite:
     def _own(self, op: Op) -> bool:
         """Whether nobody reads what an operation makes but those that are done here already, or
         it is cheaper to do than to store."""
-        if op.name == "cast" and widens(op):
+        if (op.name == "cast" and widens(op)) or is_counted(op):
             self.queried[op] = True
         if op not in self.queried:
             waiting, mine = list(self.readers.get(op.result, ())), True

@@ -162,6 +162,17 @@ def splat(value: Value) -> float | Dim | None:
     return number if isinstance(number, int | float | Dim) else None
 
 
+def is_counted(op: Op, most: int = 3) -> bool:
+    """Whether an operation computes, in a few steps, from counters and known numbers alone."""
+    if op.name == "iota":
+        return True
+    costly = op.defn.msl is None or "precise::" in op.defn.msl
+    if not op.defn.elementwise or costly or not op.operands or not most:
+        return False
+    owners = [v.owner for v in op.operands if splat(v) is None]
+    return all(owner is not None and is_counted(owner, most - 1) for owner in owners)
+
+
 def _of_number(builder: Builder, op: Op) -> Value | None:
     """A number computed from sizes alone is computed by the kernel that repeats it."""
     inner = op.operands[0].owner

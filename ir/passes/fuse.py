@@ -17,7 +17,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes import attention
 from tlc.ir.passes.attention import QUERIES, SCORES, Attention
-from tlc.ir.passes.canonical import counting_axis, splat, widens
+from tlc.ir.passes.canonical import counting_axis, is_counted, splat, widens
 from tlc.ir.passes.cleanup import dce
 from tlc.ir.passes.factors import arranged, permuted, refined
 from tlc.ir.passes.groups import FULL, KEPT, Group, form_groups, is_compute
@@ -54,8 +54,9 @@ def _fuse_block(
 def _clone_conversions(
     block: Block, around: _Rewriter | None, attentions: Mapping[Op, Attention]
 ) -> None:
-    """Give every reader its own copy of a counter or of a conversion to a wider type: that is
-    cheaper than to store it. From outside of a region, only what is stored there is converted."""
+    """Give every reader its own copy of a counter, of what little is computed from counters, or of
+    a conversion to a wider type: that is cheaper than to store it. From outside of a region, only
+    what is stored there is converted."""
     ops: list[Op] = []
     own = set(block.ops)
     for op in block.ops:
@@ -64,17 +65,26 @@ def _clone_conversions(
             if source is None or not _is_cheap(source) or not is_compute(op) or op in attentions:
                 continue
             if source in own or (around is not None and all(map(around.holds, source.operands))):
-                copy = Op(source.defn, list(source.operands), dict(source.attrs), span=source.span)
-                copy.results = [Value(source.result.type, copy)]
-                ops.append(copy)
-                op.operands[at] = copy.result
+                op.operands[at] = _copy(source, ops)
         ops.append(op)
     read = {v for outer in ops for op in outer.walk() for v in op.operands}
     block.ops = [o for o in ops if not _is_cheap(o) or o.result in read]
 
 
+def _copy(source: Op, ops: list[Op]) -> Value:
+    """A copy of an operation at the end of a list, behind those of the counters that it reads."""
+    operands = [
+        _copy(v.owner, ops) if v.owner is not None and is_counted(v.owner) else v
+        for v in source.operands
+    ]
+    copy = Op(source.defn, operands, dict(source.attrs), span=source.span)
+    copy.results = [Value(source.result.type, copy)]
+    ops.append(copy)
+    return copy.result
+
+
 def _is_cheap(op: Op) -> bool:
-    return op.name == "iota" or (op.name == "cast" and widens(op))
+    return is_counted(op) or (op.name == "cast" and widens(op))
 
 
 class _Rewriter:
