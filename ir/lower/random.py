@@ -3,13 +3,16 @@ hidden number, which loops carry, so that no two draws of a run are the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.builtins import hint_device, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.builtins import SPECIAL, arguments, hint_device, special
+from tlc.ir.lower.calls import Argument, builtin, place, shape_of
 from tlc.ir.lower.context import DRAW, Context
-from tlc.ir.lower.values import describe, is_number
+from tlc.ir.lower.values import Lowered, describe, is_number
+from tlc.ir.opdef import BUILTINS
 from tlc.ir.ops.random import normal, uniform
 
 
@@ -60,3 +63,34 @@ def _draws(prefix: str, dtype: str) -> None:
 
 for _prefix, _dtype in (("", "f16"), ("f16::", "f16"), ("f32::", "f32")):
     _draws(_prefix, _dtype)
+
+
+def _dropout(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
+    """`dropout(x, p, train: true)`: each element is 0 with probability p, else divided by 1 - p."""
+    args = arguments(cx, node, first)
+    op = BUILTINS["dropout"]
+    placed = place(cx, op.params, args, "`dropout`", node.span)
+    train = placed.pop("train", None)
+    plain = builtin(cx, op, "dropout", list(_by_name(placed)), node.span)
+    if train is None or train.value is False:
+        return plain
+    if train.value is not True:
+        cx.fail("E0304", "`train` is true or false, known at build", train.span)
+    assert isinstance(plain, Value)
+    kept = 1.0 - _number(cx, placed.get("p"), 0.5, "`p`")
+    b = cx.builder
+    b.span = node.span
+    chance = uniform(b, plain.tensor.shape, "f32", cx.program.seed, next_draw(cx))
+    keep = b.emit("lt", chance, b.scalar(kept, chance))
+    x = b.f32(plain)
+    scaled = b.emit("mul", x, b.scalar(1.0 / kept if kept else 0.0, x))
+    chosen = b.emit("where", keep, scaled, b.broadcast(b.scalar(0.0, x), x.tensor.shape))
+    return b.cast(chosen, plain.tensor.dtype)
+
+
+def _by_name(placed: dict[str, Argument]) -> Iterator[Argument]:
+    for name, arg in placed.items():
+        yield Argument(arg.value, arg.span, name)
+
+
+SPECIAL["dropout"] = _dropout

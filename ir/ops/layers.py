@@ -139,14 +139,12 @@ compose(
 def _dropout(b: Builder, x: Value, p: float = 0.5, train: bool = False) -> Value:
     if not 0 <= p <= 1:
         raise TypeRuleError(f"a probability lies between 0 and 1, and this is {p}", "E0303", (0,))
-    if train:
-        raise TypeRuleError("`dropout` in training is not supported yet", "E0401", (0,))
     return x
 
 
 compose(
     "dropout",
-    "x as it is: what dropout does when nothing is learned.",
+    "x as it is; with `train: true`, each element is 0 with probability p, else divided by 1 - p.",
     _dropout,
     params="x, p: float = 0.5, train: bool = false",
     sample=(Sample((_X,), {"p": 0.1, "train": False}),),

@@ -46,7 +46,6 @@ let ids = tensor<int>([0, 1])
         ("batch_norm(x, x, x, x, x)", "E0301", "a number for each of 3 channels"),
         ("batch_norm(zeros([3]), x, x, x, x)", "E0301", "[batch, channels, ...]"),
         ("dropout(x, 1.5)", "E0303", "a probability lies between 0 and 1"),
-        ("dropout(x, 0.5, true)", "E0401", "`dropout` in training is not supported yet"),
         ("one_hot(x, 3)", "E0302", "an index tensor is needed, and this is f16[2, 3]"),
         ("one_hot(ids, -1)", "E0303", "the number of classes is -1"),
         ("max_pool2d(x, 2)", "E0301", "`max_pool2d` works on [batch, channels, height, width]"),
