@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from benchmarks.cases import Case, cases
 
 ROOT = Path(__file__).parent.parent
-PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+_PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 TURNS, LEAST_TURNS = 9, 3
 SECONDS = 4.0  # after which a case takes no more than the least turns: on a busy machine
 TOLERANCE = 0.05  # of the result's norm: a peer may round activations to 8 bits
@@ -58,10 +58,15 @@ class Row(NamedTuple):
         return min(counted, default=None)
 
 
+def peers_python() -> str:
+    """The interpreter that `make bench-peers` made; without it our own, which has NumPy."""
+    return str(_PEERS_PYTHON) if _PEERS_PYTHON.exists() else sys.executable
+
+
 class Worker:
     """A peer's process."""
 
-    def __init__(self, module: str, python: Path | str, threads: int, folder: str) -> None:
+    def __init__(self, module: str, python: str, threads: int, folder: str) -> None:
         hidden = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # would hold BLAS to older kernels
         environment = {n: v for n, v in os.environ.items() if n not in hidden}
         count = str(threads)
@@ -72,7 +77,7 @@ class Worker:
         environment |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": "-1"}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.worker", module, folder],
+            [python, "-m", "benchmarks.worker", module, folder],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -119,7 +124,7 @@ def measure(
                 continue
             workers = {"tlc": Worker("ours", sys.executable, threads, folder)}
             for name in peers:
-                workers[name] = Worker(PEERS[name], PEERS_PYTHON, threads, folder)
+                workers[name] = Worker(PEERS[name], peers_python(), threads, folder)
             for name, worker in workers.items():
                 hello = worker.answer()
                 told[name] = (
