@@ -190,6 +190,12 @@ def _explain(code: str, options: dict[str, Any]) -> int:
     return 0
 
 
+def _selftest(options: dict[str, Any]) -> int:
+    from tlc.selftest import selftest
+
+    return selftest(options)
+
+
 def _doctor(options: dict[str, Any]) -> int:
     from tlc.doctor import report
 
@@ -209,6 +215,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "emulate": _emulate,
     "lint": _lint,
     "explain": _explain,
+    "selftest": _selftest,
     "doctor": _doctor,
 }
 

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc import driver
+from tlc.arrays import NUMPY
 from tlc.runtime.devices.emulator import broken
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import build
 from tlc.runtime.msl.emulator import ORDERS, EmulatedBuffer, Schedule, launch
+
+ODD = (3, 33, 7, 5)  # sizes of arguments that are made at random
 
 
 def emulate(path: str, options: dict[str, Any]) -> int:
@@ -77,20 +80,48 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def check_program(path: str) -> None:
-    """Run `main` of a program on the emulator in every order of threads, and follow its values.
+    """Run a program on the emulator in every order of threads, and follow its values.
 
-    What it prints must be the same each time. Raises RunError E0704.
+    That is `main`, the `test` blocks, and every function with arguments made at random, where its
+    parameters have plain sizes. What comes out must be the same each time. Raises RunError E0704.
     """
     from tlc.runtime.devices.emulator import EmulatorDevice
     from tlc.runtime.loader import load
 
-    built: Any = driver.build(path)
-    printed: list[str] | None = None
+    built: Any = driver.build(path, blocks=True)
+    before: dict[str, list[Any]] = {}
     for mode, order in (*(("checked", o) for o in ORDERS), ("poison", ORDERS[0])):
         device: Any = EmulatorDevice(mode, Schedule(order))
         program = load(built, device, [os.path.dirname(path), ""])
-        lines: list[str] = []
-        program.call(program.entry("main"), (), lines.append)
-        if printed is not None and lines != printed:
-            raise RunError("E0704", f"what the program prints depends on the order: {order}")
-        printed = lines
+        for name, entry in program.entries.items():
+            if name.startswith("bench ") or (args := _sampled(entry)) is None:
+                continue
+            came: list[Any] = []
+            try:
+                came += [bytes(data) for data, *_ in program.call(entry, args, came.append)]
+            except RunError as problem:
+                if problem.code == "E0704" or not args:
+                    raise
+                came.append(problem.message)  # arguments at random may be wrong ones
+            if before.setdefault(name, came) != came:
+                what = f"what `{name}` gives depends on the order of threads: {order}"
+                raise RunError("E0704", what)
+
+
+def _sampled(entry: Any) -> list[NDArray[Any]] | None:
+    """Arguments at random for an entry; None where a size is computed from others."""
+    rng = np.random.default_rng(1)
+    sizes: dict[str, int] = {}
+    args: list[NDArray[Any]] = []
+    for param in entry.params:
+        if any(isinstance(size, list) for size in param["shape"]):
+            return None
+        shape = [
+            sizes.setdefault(size, ODD[len(sizes) % len(ODD)]) if isinstance(size, str) else size
+            for size in param["shape"]
+        ]
+        if param["dtype"] in ("i32", "bool"):
+            args.append(rng.integers(0, 2, shape).astype(NUMPY[param["dtype"]]))
+        else:
+            args.append(rng.standard_normal(shape).astype(NUMPY[param["dtype"]]))
+    return args

@@ -113,7 +113,9 @@ COMMANDS = (
         "report what is wrong with a program",
         (
             _STORE,
-            Option("emulate", "also run it on the emulator, in every order"),
+            Option(
+                "emulate", "also run it, its tests and functions on the emulator, in every order"
+            ),
             _TIMINGS,
             *_COMMON,
         ),
@@ -172,6 +174,12 @@ COMMANDS = (
         (Option("metal", "the version of Metal", "VERSION", default="2.3"), *_COMMON),
     ),
     Command("explain", "CODE", "explain an error code, such as E0301", _COMMON),
+    Command(
+        "selftest",
+        "",
+        "run every kind of kernel on a device and compare with numpy in float64",
+        (_DEVICE, Option("json", "as JSON"), *_COMMON),
+    ),
     Command("doctor", "", "show the devices, compilers and caches of this machine", _COMMON),
 )
 

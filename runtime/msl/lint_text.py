@@ -205,8 +205,13 @@ def _threads(
 
 
 def _meetings(tokens: Sequence[Token], add: Add) -> None:
-    """Report functions of many threads below an `if` or a loop whose head tells threads apart."""
+    """Report functions of many threads below an `if` or a loop whose head tells threads apart.
+
+    Also those behind it, up to the end of the function, where some threads return from there.
+    """
+    depth = 0
     for at, token in enumerate(tokens):
+        depth += {"{": 1, "}": -1}.get(token.text, 0)
         if token.text not in ("if", "for", "while") or token.kind != "name":
             continue
         opens = at + 1
@@ -214,9 +219,24 @@ def _meetings(tokens: Sequence[Token], add: Add) -> None:
         if not any(t.text in _PARTING and t.kind == "name" for t in tokens[opens:close]):
             continue
         end = _statement_end(tokens, close + 1)
+        while end + 1 < len(tokens) and tokens[end + 1].text == "else":
+            end = _statement_end(tokens, end + 2)
+        if any(t.text == "return" for t in tokens[close + 1 : end]):
+            end = _function_end(tokens, end, depth)
         for inner in tokens[close + 1 : end]:
             if inner.kind == "name" and _TOGETHER.fullmatch(inner.text):
                 add(inner.line, "M24", f"{inner.text} below `{token.text}` of line {token.line}")
+
+
+def _function_end(tokens: Sequence[Token], at: int, depth: int) -> int:
+    """Where the function ends, in which `at` ends a statement below so many braces."""
+    at += 1
+    while at < len(tokens):
+        depth += {"{": 1, "}": -1}.get(tokens[at].text, 0)
+        if depth == 0:
+            break
+        at += 1
+    return at
 
 
 def _statement_end(tokens: Sequence[Token], at: int) -> int:

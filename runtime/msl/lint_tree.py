@@ -60,7 +60,7 @@ def _conversion(node: Any, type_: str, line: int, own: bool, add: Add) -> None:
     elif own and cast in _CONVERSIONS:
         inner = node["inner"][0] if node.get("inner") else {}
         source = (inner.get("type") or {}).get("qualType", "").split(" ")[-1]
-        promoted = type_ == "int" and source in _PROMOTED
+        promoted = type_.split(" ")[-1] == "int" and source in _PROMOTED
         if inner.get("kind") not in _LITERALS and not promoted:
             add(line, "M20", f"{_CONVERSIONS[cast]}, which is not written out")
 

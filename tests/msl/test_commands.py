@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.ir.kernels import kernels as kernels_of
+from tlc import driver, selftest
 from tlc.cli import run
+from tlc.codegen.kernels import FAMILIES
+from tlc.runtime.msl import emulator
 
 TEXT = """#include <metal_stdlib>
 using namespace metal;
@@ -32,7 +37,50 @@ def test_a_kernel_runs_and_its_defect_is_an_error(
     assert run(["lint", str(file)]) == 0
 
 
-def test_a_program_is_checked_in_every_order(tmp_path: Path) -> None:
+PROGRAM = """fn f(x: float16[N, M], w: float16[M, 4]) { softmax(x @ w) }
+fn rows(x: float16[N, 4], ids: int[K]) { gather(x, ids) }
+print(softmax(tensor([[1.0, 2.0, 3.0]])))
+test "sums" { assert_eq(sum(tensor([1.0, 2.0])), 3.0) }
+"""
+
+
+def test_a_program_its_tests_and_functions_are_checked_in_every_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "p.tl"
-    file.write_text("print(softmax(tensor([[1.0, 2.0, 3.0]])))\n")
+    file.write_text(PROGRAM)
+    launched: list[str] = []
+    launch = emulator.launch
+
+    def watched(kernels: object, name: str, *args: object, **how: object) -> object:
+        launched.append(name)
+        return launch(kernels, name, *args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(emulator, "launch", watched)
     assert run(["check", str(file), "--emulate"]) == 0
+    kernels = set(launched)
+    assert all(launched.count(name) >= 4 for name in kernels)
+    assert len(kernels) >= 4  # of main, of the test, of both functions
+    file.write_text(PROGRAM.replace("3.0)", "4.0)"))
+    assert run(["check", str(file), "--emulate"]) == 1
+
+
+def test_selftest_runs_every_family(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["selftest", "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cpu"
+    assert {row["dtype"] for row in found["rows"]} == {"float16", "float32"}
+    assert all(row["passed"] for row in found["rows"])
+    built = driver.build("selftest.tl", text=selftest.program())
+    families = {op.attrs["family"] for f in built.module.funcs for op in kernels_of(f)}
+    assert families >= FAMILIES.keys() - {"append"}
+
+
+def test_selftest_notices_a_wrong_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, shapes, _ = selftest.CASES["scan"]
+    wrong = {"scan": (body, shapes, lambda u, x: (x, 0.0))}
+    monkeypatch.setattr(selftest, "CASES", wrong)
+    assert run(["selftest", "--device", "reference"]) == 1
+    assert "FAILED  scan" in capsys.readouterr().out

@@ -20,6 +20,7 @@ from tlc.runtime.errors import RunError
 from tlc.runtime.msl import build
 from tlc.runtime.msl.lint import lint
 
+CONTROL = -1  # the number of the kernel as it is, which every batch holds, and which has to pass
 BATCH = 24  # mutants of a text; clang stops after 50 errors
 SECONDS = 1  # that a threadgroup of a mutant may compute
 
@@ -79,22 +80,26 @@ def judge(
                     raise RuntimeError(f"the judge of {subject.name} failed") from None
                 at, verdict = current[receiver], Verdict("crash")
                 waiting.append((subject, batch))
+            if at == CONTROL:
+                raise RuntimeError(f"{subject.name} itself is found wrong: {verdict}")
             current[receiver] = at
             if verdict is not None:
                 yield subject, batch.pop(at), verdict
 
 
 def _work(subject: Subject, batch: Batch, sender: Connection) -> None:
-    left = dict(batch)
+    left = {**batch, CONTROL: Mutant("", 0, "", "", subject.text)}
 
     def tell(at: int, verdict: Verdict | None) -> None:
-        sender.send((at, verdict))
+        if at != CONTROL or verdict is not None:
+            sender.send((at, verdict))
         if verdict is not None:
             del left[at]
 
     _lint(subject, left, tell)
     for mode in ("checked", "poison"):
         _emulate(subject, left, mode, tell)
+    del left[CONTROL]
     if left:
         original = _instructions(subject, subject.text)
         for at, mutant in list(left.items()):
@@ -106,11 +111,15 @@ def _joined(subject: Subject, batch: Batch) -> tuple[str, dict[int, int]]:
     """One text of all mutants, each with names of its own, and the mutants by line."""
     pieces, lines, owners = [subject.head], subject.head.count("\n") + 1, {}
     for at, mutant in batch.items():
-        pieces.append(re.sub(subject.names, rf"\g<0>_{at}", mutant.text))
+        pieces.append(re.sub(subject.names, rf"\g<0>{_mark(at)}", mutant.text))
         for _ in range(pieces[-1].count("\n")):
             owners[lines] = at
             lines += 1
     return "".join(pieces), owners
+
+
+def _mark(at: int) -> str:
+    return "_control" if at == CONTROL else f"_{at}"
 
 
 def _lint(subject: Subject, left: Batch, tell: Tell) -> None:
@@ -149,7 +158,7 @@ def _emulate(subject: Subject, left: Batch, mode: str, tell: Tell) -> None:
 
 def _run(subject: Subject, kernels: build.Kernels, at: int) -> Verdict | None:
     """What the first case says in which anything is wrong; the rules come before the numbers."""
-    kernel = replace(subject.kernel, name=f"{subject.kernel.name}_{at}")
+    kernel = replace(subject.kernel, name=f"{subject.kernel.name}{_mark(at)}")
     for case in subject.cases:
         wrong = ""
         for groups, threads, order in ways(kernel, case):

@@ -1,0 +1,312 @@
+"""Small Metal texts that Apple's compiler refuses, each with the code of its rule, and others.
+
+What it says was taken from its documentation and from public reports; nothing of it was run.
+"""
+
+from __future__ import annotations
+
+HEAD = "#include <metal_stdlib>\nusing namespace metal;\n"
+
+
+def kernel(body: str, before: str = "") -> str:
+    """A kernel with this body, behind other declarations."""
+    return (
+        f"{HEAD}{before}kernel void k(device float* o [[buffer(0)]],"
+        " device const float* a [[buffer(1)]],"
+        " constant float& s [[buffer(2)]], threadgroup float* sh [[threadgroup(0)]],"
+        f" uint i [[thread_position_in_grid]]) {{ {body} }}\n"
+    )
+
+
+def parameters(text: str, body: str = "o[0] = 1.0f;") -> str:
+    """A kernel with these parameters."""
+    return f"{HEAD}kernel void k({text}) {{ {body} }}\n"
+
+
+OUT = "device float* o [[buffer(0)]]"
+GRID = "uint i [[thread_position_in_grid]]"
+
+# name -> text, code, version of Metal
+WRONG: dict[str, tuple[str, str, str]] = {
+    # address spaces
+    "threadgroup to device": (kernel("device float* p = sh; p[0] = 1.0f;"), "M01", "2.3"),
+    "constant to device": (kernel("device float* p = &s; o[0] = p[0];"), "M01", "2.3"),
+    "constant to thread": (kernel("thread float* p = &s; o[0] = p[0];"), "M01", "2.3"),
+    "write to constant": (kernel("s = 1.0f;"), "M01", "2.3"),
+    "write to const": (kernel("a[i] = 1.0f;"), "M01", "2.3"),
+    "cast to another space": (
+        kernel("device float* p = (device float*)sh; p[0] = s;"),
+        "M01",
+        "2.3",
+    ),
+    "pointer without a space": (kernel("float x = a[i]; float* p = &x; o[i] = *p;"), "M07", "2.3"),
+    "parameter without a space": (
+        kernel("float x = a[i]; f(&x); o[i] = x;", "void f(float* p) { *p = 1.0f; }\n"),
+        "M07",
+        "2.3",
+    ),
+    "reference without a space": (
+        kernel("float x = a[i]; f(x); o[i] = x;", "void f(float& p) { p = 1.0f; }\n"),
+        "M07",
+        "2.3",
+    ),
+    "device for thread": (
+        kernel("f(o);", "void f(thread float* p) { *p = 1.0f; }\n"),
+        "M01",
+        "2.3",
+    ),
+    "member without a space": (
+        kernel("B b; b.p = o; o[i] = b.p[0];", "struct B { float* p; };\n"),
+        "M07",
+        "2.3",
+    ),
+    # C++ that is not there
+    "double": (kernel("double d = 1.0; o[i] = d;"), "M04", "2.3"),
+    "long double": (kernel("long double d = 1.0f; o[i] = d;"), "M04", "2.3"),
+    "long long": (kernel("long long n = 3; o[i] = float(n);"), "M04", "2.3"),
+    "recursion": (
+        kernel("o[i] = f(a[i]);", "float f(float x) { return x > 1.0f ? f(x - 1.0f) : x; }\n"),
+        "M10",
+        "2.3",
+    ),
+    "recursion of two": (
+        kernel(
+            "o[i] = f(a[i]);",
+            "float g(float x);\nfloat f(float x) { return g(x); }\n"
+            "float g(float x) { return x > 1.0f ? f(x - 1.0f) : x; }\n",
+        ),
+        "M10",
+        "2.3",
+    ),
+    "virtual": (
+        kernel("o[i] = a[i];", "struct B { virtual float f() { return 1.0f; } };\n"),
+        "M04",
+        "2.3",
+    ),
+    "a base": (
+        kernel("o[i] = a[i];", "struct A { float x; }; struct B : A { float y; };\n"),
+        "M11",
+        "2.3",
+    ),
+    "function pointer": (
+        kernel("float (*p)(float) = f; o[i] = p(a[i]);", "float f(float x) { return x; }\n"),
+        "M01",
+        "2.3",
+    ),
+    "throw": (kernel("throw 1;"), "M04", "2.3"),
+    "try": (kernel("try { o[i] = 1.0f; } catch (...) {}"), "M04", "2.3"),
+    "new": (kernel("thread float* p = new float[3]; o[i] = p[0];"), "M04", "2.3"),
+    "goto": (kernel("goto L; L: o[i] = 0.0f;"), "M04", "2.3"),
+    "asm": (kernel('asm("nop");'), "M04", "2.3"),
+    "register": (kernel("register float x = a[i]; o[i] = x;"), "M04", "2.3"),
+    "thread_local": (kernel("o[i] = g;", "thread_local float g;\n"), "M04", "2.3"),
+    "printf": (kernel('printf("%f", a[i]);'), "M04", "2.3"),
+    "std": (kernel("o[i] = std::max(a[i], 1.0f);"), "M04", "2.3"),
+    "another header": ("#include <vector>\n" + kernel("o[i] = 0.0f;"), "M03", "2.3"),
+    "typeid": (kernel("o[i] = float(sizeof(typeid(a[i])));"), "M04", "2.3"),
+    "an array of run time": (kernel("float t[i]; o[i] = t[0];"), "M01", "2.3"),
+    # variables
+    "global variable": (kernel("o[i] = g;", "float g = 1.0f;\n"), "M01", "2.3"),
+    "static variable": (kernel("static int n = 0; n++; o[i] = n;"), "M01", "2.3"),
+    "constant of a call": (
+        kernel("o[i] = g;", "float f();\nconstant float g = f();\n"),
+        "M01",
+        "2.3",
+    ),
+    "constant without a value": (kernel("const float z; o[i] = z;"), "M01", "2.3"),
+    "threadgroup in a function": (
+        kernel("f(i);", "void f(uint i) { threadgroup float t[4]; t[0] = 1.0f; }\n"),
+        "M01",
+        "2.3",
+    ),
+    "a name of the language": (kernel("float kernel = 1.0f; o[i] = kernel;"), "M01", "2.3"),
+    "no such function": (kernel("o[i] = frobnicate(a[i]);"), "M01", "2.3"),
+    "no such literal": (kernel("o[i] = 1f;"), "M05", "2.3"),
+    # vectors and conversions
+    "half4 to float4": (kernel("half4 h = half4(1.0h); float4 f = h; o[i] = f.x;"), "M01", "2.3"),
+    "half4 times float4": (
+        kernel("half4 h = half4(1.0h); float4 f = float4(1.0f) * h; o[i] = f.x;"),
+        "M01",
+        "2.3",
+    ),
+    "three of four": (kernel("float4 f = float4(1.0f, 2.0f, 3.0f); o[i] = f.x;"), "M01", "2.3"),
+    "twice on the left": (
+        kernel("float4 v = float4(0.0f); v.xx = float2(1.0f); o[i] = v.x;"),
+        "M01",
+        "2.3",
+    ),
+    "address of an element": (
+        kernel("float4 v = float4(0.0f); thread float* p = &v.x; o[i] = *p;"),
+        "M01",
+        "2.3",
+    ),
+    "max of half and float": (kernel("half h = 1.0h; o[i] = max(h, a[i]);"), "M01", "2.3"),
+    "max of int and uint": (kernel("o[i] = float(max(int(i), 3u));"), "M01", "2.3"),
+    "min of uint and int": (kernel("o[i] = float(min(i, 3));"), "M01", "2.3"),
+    "clamp of two types": (kernel("o[i] = clamp(a[i], 0.0h, 1.0f);"), "M01", "2.3"),
+    "root of an int": (kernel("o[i] = sqrt(int(i));"), "M01", "2.3"),
+    "sum of longs": (kernel("o[i] = float(simd_sum(long(i)));"), "M01", "2.3"),
+    "load of another type": (kernel("simdgroup_half8x8 m; simdgroup_load(m, a, 8);"), "M01", "2.3"),
+    # versions
+    "bfloat too early": (kernel("bfloat b = bfloat(a[i]); o[i] = float(b);"), "M06", "3.0"),
+    "to bfloat by itself": (kernel("bfloat b = a[i]; o[i] = float(b);"), "M12", "3.1"),
+    "atomic_float too early": (
+        parameters(
+            f"device atomic_float* o [[buffer(0)]], {GRID}",
+            "atomic_fetch_add_explicit(o, 1.0f, memory_order_relaxed);",
+        ),
+        "M06",
+        "2.4",
+    ),
+    "acquire too early": (
+        parameters(
+            "device atomic_uint* o [[buffer(0)]]",
+            "atomic_store_explicit(o, 1u, memory_order_release);",
+        ),
+        "M06",
+        "3.1",
+    ),
+    # parameters of kernels
+    "a result": (HEAD + "kernel int k(device float* o [[buffer(0)]]) { return 1; }", "M08", "2.3"),
+    "no attribute": (parameters(f"device float* o, {GRID}"), "M08", "2.3"),
+    "no address space": (parameters(f"float* o [[buffer(0)]], {GRID}"), "M08", "2.3"),
+    "a buffer by value": (parameters(f"{OUT}, uint n [[buffer(1)]]"), "M08", "2.3"),
+    "a position by reference": (
+        parameters(f"{OUT}, device uint& i [[thread_position_in_grid]]"),
+        "M08",
+        "2.3",
+    ),
+    "a position of another type": (
+        parameters(f"{OUT}, int i [[thread_position_in_grid]]"),
+        "M08",
+        "2.3",
+    ),
+    "positions of two widths": (
+        parameters(
+            f"{OUT}, uint3 i [[threadgroup_position_in_grid]],"
+            " uint l [[thread_position_in_threadgroup]]"
+        ),
+        "M08",
+        "2.3",
+    ),
+    "an unknown attribute": (parameters(f"{OUT}, uint i [[thread_number]]"), "M08", "2.3"),
+    "an index twice": (parameters(f"{OUT}, device float* p [[buffer(0)]]"), "M09", "2.3"),
+    "an index too large": (parameters("device float* o [[buffer(31)]]"), "M09", "2.3"),
+    # templates, methods, macros
+    "in a template": (
+        kernel("o[i] = f(a[i]);", "template <typename T> T f(T x) { return max(x, 1.0h); }\n"),
+        "M01",
+        "2.3",
+    ),
+    "in a method": (
+        kernel(
+            "B b; b.x = a[i]; o[i] = b.f();",
+            "struct B { float x; float f() const thread { x = 1.0f; return x; } };\n",
+        ),
+        "M01",
+        "2.3",
+    ),
+    "a method of another space": (
+        kernel(
+            "o[i] = b.f();".replace("b.f()", "((device B*)o)->f()"),
+            "struct B { float x; float f() const thread { return x; } };\n",
+        ),
+        "M01",
+        "2.3",
+    ),
+    "in a macro": (kernel("WRITE(a)", "#define WRITE(x) x[i] = 1.0f;\n"), "M01", "2.3"),
+}
+
+RIGHT: dict[str, tuple[str, str]] = {
+    "the usual": (kernel("threadgroup float t[8]; t[i & 7] = a[i]; o[i] = t[0] * s + 1.0;"), "2.3"),
+    "constants": (kernel("o[i] = g[i & 1];", "constant float g[2] = {1.0f, 2.0f};\n"), "2.3"),
+    "float4 of half4": (kernel("half4 h = half4(1.0h); float4 f = float4(h); o[i] = f.x;"), "2.3"),
+    "float of half": (kernel("half h = 1.0h; o[i] = max(float(h), a[i]);"), "2.3"),
+    "bfloat": (kernel("bfloat b = bfloat(a[i]); o[i] = exp(float(b));"), "3.1"),
+    "atomic_float": (
+        parameters(
+            f"device atomic_float* o [[buffer(0)]], {GRID}",
+            "atomic_fetch_add_explicit(o, 1.0f, memory_order_relaxed);",
+        ),
+        "3.0",
+    ),
+    "a sum of bools": (kernel("o[i] = float(simd_sum(i > 3));"), "2.3"),
+    "8x8 matrices": (
+        kernel(
+            "simdgroup_float8x8 m = make_filled_simdgroup_matrix<float, 8, 8>(0.0f), b;"
+            " simdgroup_load(b, a, 8); simdgroup_multiply_accumulate(m, b, b, m);"
+            " simdgroup_store(m, o, 8);"
+        ),
+        "2.3",
+    ),
+    "a template": (
+        kernel("o[i] = f(a[i]);", "template <typename T> T f(T x) { return max(x, T(1)); }\n"),
+        "2.3",
+    ),
+    "a method": (
+        kernel(
+            "B b; b.x = a[i]; b.add(1.0f); o[i] = b.x;",
+            "struct B { float x; void add(float y) thread { x += y; } };\n",
+        ),
+        "2.3",
+    ),
+}
+
+
+def own(
+    body: str, before: str = "", head: str = "[[max_total_threads_per_threadgroup(64)]] "
+) -> str:
+    """A kernel as tlc writes it, with this body."""
+    return (
+        f"{HEAD}{before}{head}kernel void k(device float* o [[buffer(0)]],"
+        " device const half* a [[buffer(1)]], device const int* n [[buffer(2)]],"
+        " uint tid [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],"
+        f" uint simdgroups [[simdgroups_per_threadgroup]]) {{ {body} }}\n"
+    )
+
+
+BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
+
+# what Metal takes and tlc's own kernels do without
+NOT_OURS: dict[str, tuple[str, str]] = {
+    "half to float": (own("o[tid] = a[tid];"), "M20"),
+    "float to half": (own("half h = o[tid]; o[tid] = float(h);"), "M20"),
+    "int to float": (own("o[tid] = n[tid];"), "M20"),
+    "float to int": (own("int i = o[tid]; o[tid] = float(i);"), "M20"),
+    "uint to int": (own("int i = tid; o[tid] = float(i);"), "M20"),
+    "int compared with uint": (own("o[tid] = n[tid] < tid ? 1.0f : 0.0f;"), "M20"),
+    "a number without a suffix": (own("o[tid] = 0.5;"), "M21"),
+    "a power of ten without a suffix": (own("o[tid] = 1e-5;"), "M21"),
+    "a template": (own("o[tid] = 0.0f;", "template <typename T> T f(T x) { return x; }\n"), "M22"),
+    "isnan": (own("o[tid] = isnan(o[tid]) ? 0.0f : 1.0f;"), "M22"),
+    "infinity": (own("o[tid] = INFINITY;"), "M22"),
+    "a cast of C++": (own("o[tid] = static_cast<float>(a[tid]);"), "M22"),
+    "no limit of threads": (own("o[tid] = 0.0f;", head=""), "M23"),
+    "a limit that is no multiple of 32": (
+        own("o[tid] = 0.0f;", head="[[max_total_threads_per_threadgroup(48)]] "),
+        "M23",
+    ),
+    "a limit that is too large": (
+        own("o[tid] = 0.0f;", head="[[max_total_threads_per_threadgroup(2048)]] "),
+        "M23",
+    ),
+    "a barrier in an if": (own(f"if (tid < 3u) {{ {BARRIER} }}"), "M24"),
+    "a barrier in an else": (own(f"if (tid < 3u) o[tid] = 0.0f; else {BARRIER}"), "M24"),
+    "a sum in a loop by lanes": (
+        own("for (uint i = lane; i < 9u; i += 32u) o[i] = simd_sum(o[i]);"),
+        "M24",
+    ),
+    "a barrier behind a return": (own(f"if (tid > 3u) return; {BARRIER}"), "M24"),
+    "exp": (own("o[tid] = exp(o[tid]);"), "M25"),
+    "a root": (own("o[tid] = sqrt(o[tid]);"), "M25"),
+}
+
+OURS: dict[str, str] = {
+    "written out": own("o[tid] = float(a[tid]) + float(n[tid]) * 0.5f;"),
+    "a byte in an int": own("int i = ((device const uchar*)a)[tid]; o[tid] = float(i);"),
+    "a barrier in a loop of all": own(f"for (uint i = 0u; i < simdgroups; ++i) {{ {BARRIER} }}"),
+    "an if behind a barrier": own(f"{BARRIER} if (tid < 3u) o[tid] = 0.0f;"),
+    "a return behind the last barrier": own(f"{BARRIER} if (tid > 3u) return; o[tid] = 0.0f;"),
+    "precise::exp": own("o[tid] = precise::exp(o[tid]);"),
+    "fabs": own("o[tid] = fabs(o[tid]);"),
+}
