@@ -124,14 +124,45 @@ def _in_step(op: Op, operand: Value) -> bool:
     )
 
 
-def appended_in_place(region: Block, at: int) -> bool:
-    """Whether what a pass yields is what it was given and more behind it: a concatenation that
-    leaves the old elements where they are, so that reading them stays right."""
+def in_place(region: Block, at: int) -> list[Value]:
+    """What is to be written to the memory of a carried tensor, so that a pass need not copy what it
+    yields there: the value itself, and those that it grows from."""
     value = region.yielded[at]
+    if region.yielded.count(value) > 1:
+        return []
+    grown = _appended(value, region.args[at], (region,))
+    return grown or ([value] if written_in_place(region, at) else [])
+
+
+def _appended(value: Value, old: Value, blocks: tuple[Block, ...]) -> list[Value] | None:
+    """The values from an old one to the last, when each is the one before it and more behind it:
+    what is there stays where it is, so that reading it stays right. None when that is not so."""
+    if value is old:
+        return []
     writer = value.owner
-    if writer not in region.ops or region.yielded.count(value) > 1:
-        return False
-    return appends_to(writer) is region.args[at]
+    if writer is None or not any(writer in block.ops for block in blocks):
+        return None
+    at = writer.results.index(value)
+    if writer.name == "if":
+        found = [value]
+        for region in writer.regions:
+            grown = _appended(region.yielded[at], old, (*blocks, region))
+            if grown is None or (grown and region.yielded.count(region.yielded[at]) > 1):
+                return None
+            found += grown
+        return found
+    base = appends_to(writer)
+    if writer.name == "loop" and _grows(writer, at):
+        base = writer.operands[at]
+    before = None if base is None else _appended(base, old, blocks)
+    return None if before is None else [*before, value]
+
+
+def _grows(loop: Op, at: int) -> bool:
+    """Whether the passes of a loop do nothing to a carried tensor but append to it."""
+    (region,) = loop.regions
+    once = loop.operands.count(loop.operands[at]) == 1
+    return once and _appended(region.yielded[at], region.args[at], (region,)) is not None
 
 
 def appends_to(op: Op) -> Value | None:

@@ -7,14 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tlc.codegen.arena import (
-    Arena,
-    appended_in_place,
-    appends_to,
-    is_late,
-    last_uses,
-    written_in_place,
-)
+from tlc.codegen.arena import Arena, appends_to, in_place, is_late, last_uses
 from tlc.codegen.kernels import Kernel, Variant, generate
 from tlc.codegen.notation import describe, formula, place, shape
 from tlc.codegen.profiles import Profile
@@ -118,8 +111,8 @@ class EntryPlan:
                     self.names[value] = target
                     self.room(target, value.tensor)
                 old = appends_to(op)
-                in_place = old is not None and self.names[old] == self.names[op.result]
-                self.steps.append(self.launch(_appending(op) if in_place else op))
+                there = old is not None and self.names[old] == self.names[op.result]
+                self.steps.append(self.launch(_appending(op) if there else op))
             case "once":
                 self.kept_work(op)
             case "loop":
@@ -233,19 +226,21 @@ class EntryPlan:
         """What a loop carries has a slot of its own; each pass ends by writing there."""
         (region,) = op.regions
         homes: list[str] = []
-        for value, argument in zip(op.operands, region.args, strict=True):
-            home = self.names[value]
+        for value, argument, result in zip(op.operands, region.args, op.results, strict=True):
+            home, target = self.names[value], self.targets.pop(result, None)
             mine = isinstance(home, str) and home[0] == "s" and op.operands.count(value) == 1
-            if isinstance(home, str) and mine and value in ending:
+            if target is not None:  # it grows on in the memory of a loop around it
+                homes.append(target)
+                self.copy(home, target, value.tensor, op)
+            elif isinstance(home, str) and mine and value in ending:
                 ending.remove(value)  # nothing reads it later: the loop goes on in its memory
                 homes.append(home)
             else:
                 homes.append(self.arena.take(argument))
                 self.copy(home, homes[-1], value.tensor, op)
             self.names[argument] = homes[-1]
-        for at, value in enumerate(region.yielded):
-            if written_in_place(region, at) or appended_in_place(region, at):
-                self.targets[value] = homes[at]
+        for at, home in enumerate(homes):
+            self.targets.update(dict.fromkeys(in_place(region, at), home))
         self.arena.homes += homes
         steps = self.region(region, lambda: self.write_back(op, homes))
         del self.arena.homes[len(self.arena.homes) - len(homes) :]
@@ -275,7 +270,7 @@ class EntryPlan:
 
     def choice(self, op: Op) -> None:
         """Both branches of an `if` write what they yield to the same slots."""
-        homes = [self.arena.take(v) for v in op.results]
+        homes = [self.targets.pop(v, "") or self.arena.take(v) for v in op.results]
 
         def hand_on(region: Block) -> None:
             for value, home in zip(region.yielded, homes, strict=True):

@@ -1,6 +1,8 @@
 """Loops stay loops: one body for all layers of a model, its weights chosen by the counter."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -101,3 +103,51 @@ def test_layers_that_are_stored_differently_are_followed_one_by_one(
     np.testing.assert_allclose(
         found.astype(np.float64), expected(x, numbers), rtol=tolerance, atol=tolerance
     )
+
+
+GROWN = """
+fn chat(x: float16[1, 2], turns: int32[1]) -> float16[?, 2] {
+    let cache = zeros([0, 2])
+    let t = 0
+    while t < turns[0] {
+        let n = tensor([0.0])
+        while sum(n) < 3 {
+            cache = concat(cache, x * (t + 1), 0)
+            n = n + 1
+        }
+        if t > 1 { cache = concat(cache, zeros([1, 2]), 0) }
+        cache = concat(concat(cache, x, 0), x * 9, 0)
+        t = t + 1
+    }
+    cache
+}
+"""
+
+
+def sources(steps: list[Any], kernels: list[dict[str, Any]]) -> Iterator[str]:
+    """What the launches of steps compute, those inside of loops and branches too."""
+    for step in steps:
+        if step[0] == "launch":
+            yield kernels[step[1]["cpu"][0][1]]["source"]
+        for inner in step[3:] if step[0] in ("loop", "if") else ():
+            yield from sources(inner, kernels)
+
+
+def test_what_only_grows_is_never_copied_in_loops_and_branches() -> None:
+    manifest = driver.build("chat.tl", text=GROWN).manifest
+    steps, kernels = manifest["entries"]["chat"]["steps"], manifest["profiles"]["cpu"]["kernels"]
+    (loop,) = [step for step in steps if step[0] == "loop"]
+    found = list(sources(loop[3], kernels))
+    assert sum("concat" in source for source in found) == 4
+    # the counter of the inner loop begins anew in each pass of the outer one; nothing else does
+    assert [source for source in found if source.endswith("copy")] == ["chat.tl:7 copy"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_what_grows_in_loops_and_branches_holds_its_rows(device: str) -> None:
+    model = tlc.compile("chat.tl", text=GROWN, device=device)
+    x = np.array([[1.0, -2.0]], np.float16)
+    for turns in (3, 0, 1, 12):
+        rows = [r for t in range(turns) for r in (3 * [t + 1] + [0] * (t > 1) + [1, 9])]
+        wanted = np.outer(rows, x[0]).reshape(-1, 2)
+        assert np.array_equal(model.chat(x, np.array([turns], np.int32)), wanted)
