@@ -1,4 +1,4 @@
-"""Text from `examples/llm/llama.tl`: with a cache of keys and values, on the tiny LLaMA.
+"""Text from `examples/llm/language_model.tl`: with a cache of keys and values, on the tiny LLaMA.
 
 The tokens are those that llama.cpp chose, which are stored beside the model, and the logits at
 every step are those of all tokens so far without a cache.
@@ -22,11 +22,11 @@ DATA = ROOT / "tests" / "data"
 NAME = str(ROOT / "examples" / "llm" / "greedy.tl")  # beside what it imports
 STEPS = 32
 PROGRAM = """
-import "llama.tl"
+import "language_model.tl"
 model = load_model("MODEL")
 
 fn greedy(ids: int[N]) {
-    let cache = KVCache::new_f16(model.metadata["llama.block_count"])
+    let cache = empty_cache(model)
     let rows = logits(model, ids, cache)[-1:, :]
     let all = ids
     let n = 0
@@ -40,7 +40,7 @@ fn greedy(ids: int[N]) {
 }
 
 fn at_once(ids: int[N]) {
-    logits(model, ids, KVCache::new_f16(model.metadata["llama.block_count"]))
+    logits(model, ids, empty_cache(model))
 }
 """
 
@@ -145,7 +145,9 @@ def test_an_artifact_with_embedded_weights_needs_no_model(folder: Path, tmp_path
     model = tmp_path / "model.gguf"
     model.write_bytes((DATA / "tiny_llama_f16.gguf").read_bytes())
     (tmp_path / "p.tl").write_text(text.replace(str(DATA / "tiny_llama_f16.gguf"), str(model)))
-    (tmp_path / "llama.tl").write_text((folder / "llama.tl").read_text())
+    for other in folder.glob("*.tl"):
+        if other.name != "generate.tl":
+            (tmp_path / other.name).write_text(other.read_text())
     given = ("--device", "reference", "--temperature", "0", "--max-tokens", "5")
     wanted = shown("run", str(tmp_path / "p.tl"), *given)
     path = str(tmp_path / "p.metallib")

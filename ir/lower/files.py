@@ -49,6 +49,12 @@ def _get_tensor(cx: Context, node: ast.Call, model: Argument, name: Argument) ->
     return models.tensor(cx, need_model(cx, model), wanted, name.span)
 
 
+@special("has_tensor", "model: any, name: any")
+def _has_tensor(cx: Context, node: ast.Call, model: Argument, name: Argument) -> bool:
+    """Whether a model has a tensor of that name."""
+    return need_text(cx, name, "a tensor's name") in need_model(cx, model).header.tensors
+
+
 @special("save_model", "model: any, path: any, dequantize: bool = false")
 def _save_model(
     cx: Context, node: ast.Call, model: Argument, path: Argument, dequantize: Argument | None

@@ -26,7 +26,6 @@ from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import TensorType
 
 _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
-_MODEL_MEMBERS = ("metadata", "get_tensor", "predict")
 
 
 def shape(value: Value) -> list[Lowered]:

@@ -9,13 +9,13 @@ from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing
+from tlc.ir.lower import indexing, models
 from tlc.ir.lower.builtins import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.calls import Argument, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import Symbols, convert
-from tlc.ir.lower.values import Lowered, Range, Zipped, describe, whole
+from tlc.ir.lower.values import Lowered, Metadata, Range, Zipped, describe, whole
 from tlc.ir.lower.walks import Walk, walk
 
 MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
@@ -81,9 +81,18 @@ def _index(cx: Context, at: Argument, length: int) -> int:
     return found % length
 
 
-@special("get", "v: any, i: any")
-def _get(cx: Context, node: ast.Call, v: Argument, i: Argument) -> Lowered:
-    """`get(v, i)` is `v[i]`; of a tensor, a row."""
+@special("get", "v: any, i: any, otherwise: any = none")
+def _get(
+    cx: Context, node: ast.Call, v: Argument, i: Argument, otherwise: Argument | None
+) -> Lowered:
+    """`get(v, i)` is `v[i]`; of a tensor, a row. Of metadata, `otherwise` where it lacks a key."""
+    if isinstance(v.value, Metadata) and isinstance(i.value, str):
+        if otherwise is not None and i.value not in v.value.model.header.metadata:
+            return otherwise.value
+        return models.metadata(cx, v.value.model, i.value, i.span)
+    if otherwise is not None:
+        text = f"only metadata may lack what `get` asks for, and this is {describe(v.value)}"
+        cx.fail("E0302", text, otherwise.span)
     if isinstance(v.value, Value):
         at = whole(i.value)
         if at is None:

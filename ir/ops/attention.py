@@ -17,22 +17,30 @@ LAYOUTS = ("interleaved", "half")
 # ---- masks ---------------------------------------------------------------------------------------
 
 
-def _causal_mask(b: Builder, n: Dim, m: Dim | None = None) -> Value:
+def _causal_mask(b: Builder, n: Dim, m: Dim | None = None, window: Dim | None = None) -> Value:
     """Sizes are added on both sides, so that none of them is negative."""
     m = n if m is None else m
     type = TensorType("f32", (n, m))
     row, column = (b.emit("iota", type=type, axis=axis) for axis in (0, 1))
     last = b.emit("add", row, b.scalar(m, row))
-    return b.emit("le", b.emit("add", column, b.scalar(n, column)), last)
+    kept = b.emit("le", b.emit("add", column, b.scalar(n, column)), last)
+    if window is None:
+        return kept
+    near = b.emit("gt", b.emit("add", column, b.scalar(n + window, column)), last)
+    return b.emit("and", kept, near)
 
 
 compose(
     "causal_mask",
     "A mask [n, m], m = n when left out: row i keeps the columns up to i + (m - n), so that the"
-    " last row keeps all.",
+    " last row keeps all; with a window only the last so many of them.",
     _causal_mask,
-    params="n: dim, m: dim = none",
-    sample=(Sample((), {"n": Dim.of(3), "m": Dim.of(5)}), Sample((), {"n": Dim.of(4)})),
+    params="n: dim, m: dim = none, window: dim = none",
+    sample=(
+        Sample((), {"n": Dim.of(3), "m": Dim.of(5)}),
+        Sample((), {"n": Dim.of(4)}),
+        Sample((), {"n": Dim.of(3), "m": Dim.of(5), "window": Dim.of(2)}),
+    ),
 )
 
 
