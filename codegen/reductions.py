@@ -1,8 +1,8 @@
 """Reductions as text: how an accumulator starts, takes in a value, and ends as a result.
 
 In 8 lanes a reduction keeps an array of accumulators, so that one does not wait for the other; in a
-GPU thread it keeps one. Extremes go through `tlc_order` on a GPU: integers that sort as the floats
-do, with NaN above all, and that fast math leaves alone.
+GPU thread it keeps one. Extremes go through `tlc_order` on a GPU, positions through `tlc_rank`:
+integers that sort as the floats do, with NaN above all, and that fast math leaves alone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Reduction:
         if self.name == "sum":
             return [f"{self.label}_sum += {value};"]
         top, key = f"{self.label}_top", f"{self.label}_key"
-        order = f"tlc_order({self._largest(value)})"
+        order = f"{'tlc_rank' if self.index else 'tlc_order'}({self._largest(value)})"
         if not self.index:
             return [f"{top} = max({top}, {order});"]
         return [

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
 
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.emulation import run_emulated
 from tests.codegen.product_cases import packed_products
 from tests.codegen.running import Case
+from tlc.api import compile
 
 THOROUGH = "TLC_FUZZ" in os.environ
 
@@ -42,3 +44,14 @@ def test_no_value_is_used_that_was_never_set(cases: Cases) -> None:
 )
 def test_kernels_are_right_with_fast_math(cases: Cases) -> None:
     run_emulated(list(cases()), "fast", all_ways=True, fast_math=True)
+
+
+def test_the_extremes_of_zeros_have_their_sign_and_are_equal_as_positions() -> None:
+    text = "fn f(x: float16[N]) { (max(x), min(x), argmax(x), argmin(x)) }"
+    model = compile("zeros.tl", text=text, device="emulator-fast")
+    for zero in (0.0, -0.0):
+        *extremes, high, low = model.run("f", np.full(5, zero, np.float16))
+        assert [bool(np.signbit(x)) for x in extremes] == [str(zero) == "-0.0"] * 2
+        assert (high, low) == (0, 0)
+    *_, high, low = model.run("f", np.array([-0.0, 0.0, -0.0], np.float16))
+    assert (high, low) == (0, 0)

@@ -40,6 +40,7 @@ class Subject:
 
 SPECIAL = "tlc_isnan tlc_max"
 ORDER = "tlc_order tlc_from_order"
+RANK = "tlc_group_first tlc_group_max tlc_rank"
 BYTES = {
     "q8_0": "tlc_half tlc_byte tlc_signed_byte",
     "q5_0": "tlc_bit",
@@ -63,7 +64,7 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("call layer_norm", "tlc_group_sum", row_cases.rows, "layer_norm of {"),
     ("layer_norm", "", row_cases.rows, "layer_norm of {"),
     ("row argmax", "", row_cases.row_extremes, "argmax of {"),
-    ("call argmax", "tlc_group_first tlc_group_max", row_cases.row_extremes, "argmax of {"),
+    ("call argmax", RANK, row_cases.row_extremes, "argmax of {"),
     ("row min", "", row_cases.row_extremes, "min of {"),
     ("call min", ORDER, row_cases.row_extremes, "min of {"),
     ("column mean", "", row_cases.columns, "mean square of {"),

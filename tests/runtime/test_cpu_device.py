@@ -357,6 +357,6 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="E0702") as caught:
         open_device("gpu")
     assert str(caught.value) == (
-        "error[E0702]: no device is named 'gpu'\n  hint: devices: auto, metal, cpu,"
-        " emulator, emulator-fast"
+        "error[E0702]: no device is named 'gpu'\n  hint: devices: auto, metal, metal-objc,"
+        " cpu, emulator, emulator-fast"
     )

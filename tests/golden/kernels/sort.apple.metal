@@ -16,10 +16,10 @@ kernel void sort(
     for (uint at = group * threads + tid; at < dims.d0; at += groups * threads) {
         const uint row = at / 100u;
         const uint j = at % 100u;
-        const uint mine = ~tlc_order(float(in0[row * 100u + j]));
+        const uint mine = ~tlc_rank(float(in0[row * 100u + j]));
         uint before = 0u;
         for (uint k = 0u; k < 100u; ++k) {
-            const uint theirs = ~tlc_order(float(in0[row * 100u + k]));
+            const uint theirs = ~tlc_rank(float(in0[row * 100u + k]));
             before += theirs < mine || (theirs == mine && k < j) ? 1u : 0u;
         }
         out[row * 100u + before] = int(j);

@@ -29,15 +29,15 @@ kernel void sort(
             }
             uint root = start;
             const uint sinking = uint(order[root]);
-            const uint weight = ~tlc_order(float(in0[row * 100u + sinking]));
+            const uint weight = ~tlc_rank(float(in0[row * 100u + sinking]));
             bool sinks = true;
             while (sinks && 2u * root + 1u < end) {
                 uint child = 2u * root + 1u;
                 uint j = uint(order[child]);
-                uint heavy = ~tlc_order(float(in0[row * 100u + j]));
+                uint heavy = ~tlc_rank(float(in0[row * 100u + j]));
                 if (child + 1u < end) {
                     const uint k = uint(order[child + 1u]);
-                    const uint theirs = ~tlc_order(float(in0[row * 100u + k]));
+                    const uint theirs = ~tlc_rank(float(in0[row * 100u + k]));
                     if (heavy < theirs || (heavy == theirs && j < k)) {
                         ++child;
                         j = k;
