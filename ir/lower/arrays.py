@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, expressions, indexing
+from tlc.ir.lower import control, indexing, reading
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, tell, whole
 
@@ -18,7 +18,7 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
     The counter of a loop that the build can follow is refused: each pass then has its own element.
     """
     if isinstance(found, Value) and found.tensor.dtype == "i32" and found.tensor.numel == Dim.of(1):
-        found = expressions.on_host(cx, found, span)
+        found = reading.on_host(cx, found, span)
     at = whole(found)
     if at is None:
         cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", span)

@@ -6,7 +6,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, expressions, statements
+from tlc.ir.lower import composite, operators, reading, statements, tensors
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context, where
@@ -34,7 +34,7 @@ def _assert(cx: Context, node: ast.Call, first: list[Argument]) -> None:
         if value.tensor.numel != TRUE:
             text = f"an assertion is one truth value, and this is {value.type}"
             cx.fail("E0302", text, span, hint="`assert_eq(a, b)` compares all elements")
-        value = expressions.on_host(cx, value, span)
+        value = reading.on_host(cx, value, span)
     condition = truth(value)
     if condition is None:
         text = f"an assertion is a truth value, and this is {describe(value)}"
@@ -103,15 +103,15 @@ def _equal(cx: Context, left: Lowered, right: Lowered, node: ast.Call) -> Dim:
     if one is not None and other is not None:
         return one * other + (1 - one) * (1 - other)
     pair = ast.Binary(node.span, "==", node, node)
-    found = truth(expressions.binary(cx, "==", left, right, pair))
+    found = truth(operators.binary(cx, "==", left, right, pair))
     assert found is not None
     return found
 
 
 def _same_elements(cx: Context, left: Lowered, right: Lowered, node: ast.Call) -> Dim:
     """One read: the number of elements that differ, compared with none."""
-    a = expressions.as_tensor(cx, left, right, node.span)
-    b = expressions.as_tensor(cx, right, left, node.span)
+    a = tensors.as_tensor(cx, left, right, node.span)
+    b = tensors.as_tensor(cx, right, left, node.span)
     if a is None or b is None:
         cx.fail("E0302", f"no `==` of {describe(left)} and {describe(right)}", node.span)
     numbers = not all(isinstance(v, Value | list) for v in (left, right))
@@ -125,9 +125,9 @@ def _same_elements(cx: Context, left: Lowered, right: Lowered, node: ast.Call) -
     if {a.tensor.dtype, b.tensor.dtype} == {"bool"}:
         a, b = (cx.emit("cast", v, dtype="i32", span=node.span) for v in (a, b))
     places = (node.span, node.span)
-    differ = expressions.elementwise(cx, "ne", [a, b], node.span, places)
+    differ = operators.elementwise(cx, "ne", [a, b], node.span, places)
     b_ = cx.builder
     b_.span = node.span
     counted = b_.emit("sum", b_.cast(differ, "f32"))
     none = b_.emit("eq", counted, b_.scalar(0.0, counted))
-    return Dim.of(expressions.read(cx, none, node.span))
+    return Dim.of(reading.read(cx, none, node.span))

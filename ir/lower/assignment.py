@@ -12,7 +12,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, expressions, indexing, structs
+from tlc.ir.lower import arrays, expressions, indexing, reading, structs, tensors
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.types import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
@@ -157,7 +157,7 @@ def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
         else:
             index = expressions.expression(cx, item)
             if isinstance(index, Value) and index.tensor.rank == 0:
-                index = expressions.on_host(cx, index, item.span)
+                index = reading.on_host(cx, index, item.span)
             at = whole(index)
             if isinstance(index, Range):
                 low, high = Dim.of(index.low), Dim.of(index.high)
@@ -181,7 +181,7 @@ def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
 
 def _fitting(cx: Context, before: Value, value: Lowered, shape: list[Dim], span: Span) -> Value:
     """What is written, with the dtype of the tensor and the shape of its place."""
-    new = expressions.as_tensor(cx, value, before, span)
+    new = tensors.as_tensor(cx, value, before, span)
     dtype = before.tensor.dtype
     if new is None or (new.tensor.dtype != dtype and not {new.tensor.dtype, dtype} <= set(FLOATS)):
         shown = describe(value) if new is None else new.type

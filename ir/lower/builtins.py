@@ -12,7 +12,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
+from tlc.ir.lower import expressions, operators, reading, tensors
 from tlc.ir.lower.calls import Argument, builtin, place, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
@@ -71,7 +71,7 @@ def hint_device(cx: Context, device: Argument | None) -> None:
 
 def need_tensor(cx: Context, arg: Argument) -> Value:
     """A tensor, or an array as one."""
-    return expressions.need_tensor(cx, arg.value, arg.span)
+    return tensors.need_tensor(cx, arg.value, arg.span)
 
 
 def need_axis(cx: Context, arg: Argument | None, rank: int, span: Span) -> int:
@@ -105,18 +105,16 @@ def _extreme(name: str) -> Builtin:
             a, b = (arg.value for arg in args)
             if is_number(a) and is_number(b):
                 return max(a, b) if name == "max" else min(a, b)
-            ends = [expressions.count(cx, arg.value, arg.span) for arg in args]
+            ends = [reading.count(cx, arg.value, arg.span) for arg in args]
             if None not in ends:
                 return _of_counts(name, *(Dim.of(end or 0) for end in ends))
-            a, b = expressions.beside(cx, a, b), expressions.beside(cx, b, a)
+            a, b = operators.beside(cx, a, b), operators.beside(cx, b, a)
             if isinstance(b, Value | list | float) or not isinstance(a, Value | list):
-                one = expressions.as_tensor(cx, a, b, args[0].span)
-                other = expressions.as_tensor(cx, b, a, args[1].span)
+                one = tensors.as_tensor(cx, a, b, args[0].span)
+                other = tensors.as_tensor(cx, b, a, args[1].span)
                 if one is not None and other is not None:
                     places = tuple(arg.span for arg in args)
-                    return expressions.elementwise(
-                        cx, f"{name}imum", [one, other], node.span, places
-                    )
+                    return operators.elementwise(cx, f"{name}imum", [one, other], node.span, places)
         return builtin(cx, BUILTINS[name], name, args, node.span)
 
     return run

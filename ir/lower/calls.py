@@ -13,7 +13,16 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, expressions, indexing, statements, structs
+from tlc.ir.lower import (
+    composite,
+    expressions,
+    indexing,
+    operators,
+    reading,
+    statements,
+    structs,
+    tensors,
+)
 from tlc.ir.lower.context import MAX_CALLS, Context, Scope, TooDeep
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
 from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, tell, whole
@@ -289,12 +298,12 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
     """
     form = f"it is `{show_params(name, op.params)}`"
     placed = place(cx, op.params, args, f"`{name}`", span, hint=form)
-    tensors = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
-    if op.elementwise and all(is_number(arg.value) for arg in tensors):
+    given = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
+    if op.elementwise and all(is_number(arg.value) for arg in given):
         from tlc.ir.interp import on_numbers
 
-        return on_numbers(op, [arg.value for arg in tensors])
-    like = model_of_numbers(tensors)
+        return on_numbers(op, [arg.value for arg in given])
+    like = model_of_numbers(given)
     operands: list[Value] = []
     attrs: dict[str, object] = {}
     for param in op.params:
@@ -304,14 +313,14 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
                 value = (
                     indexing.index_tensor(cx, arg.value, arg.span)
                     if param.kind == "tensor_i32"
-                    else expressions.as_tensor(cx, arg.value, like, arg.span)
+                    else tensors.as_tensor(cx, arg.value, like, arg.span)
                 )
                 if value is not None and op.elementwise and op.name != "where":
-                    value = expressions.measured(cx, value)
+                    value = operators.measured(cx, value)
                 operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
             attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
-    places = [arg.span for arg in tensors]
+    places = [arg.span for arg in given]
     if op.elementwise and len(operands) > 1:
         return _elementwise(cx, op, operands, span, places)
     return cx.emit(op, *operands, span=span, places=places, **attrs)
@@ -347,7 +356,7 @@ def _elementwise(
     cx: Context, op: OpDef, operands: list[Value], span: Span, places: list[Span]
 ) -> Value:
     if op.name != "where" or operands[0].tensor.dtype != "bool":
-        return expressions.elementwise(cx, op.name, operands, span, tuple(places))
+        return operators.elementwise(cx, op.name, operands, span, tuple(places))
     cx.builder.span = span
     try:
         shape = broadcast_shape([v.tensor.shape for v in operands])
@@ -355,7 +364,7 @@ def _elementwise(
         cx.refuse(problem, span, operands, places)
     a, b = cx.builder.together(*operands[1:])
     parts = [cx.builder.broadcast(v, shape) for v in (operands[0], a, b)]
-    return expressions.narrowed(cx, cx.emit(op, *parts, span=span, places=places), operands[1:])
+    return operators.narrowed(cx, cx.emit(op, *parts, span=span, places=places), operands[1:])
 
 
 def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
@@ -367,7 +376,7 @@ def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
             if isinstance(number, int):
                 return number
         case "dim":
-            number = expressions.count(cx, value, arg.span)
+            number = reading.count(cx, value, arg.span)
             if number is not None:
                 return Dim.of(number)
         case "float":
@@ -412,13 +421,13 @@ def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
 
 def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
     """A list of sizes, or the one size of a list; integral floats are sizes too."""
-    if expressions.count(cx, value, span) is not None:
+    if reading.count(cx, value, span) is not None:
         value = [value]
     if not isinstance(value, list | tuple):
         cx.fail("E0303", f"a shape is a list of sizes, and this is {tell(value)}", span)
     sizes: list[Dim] = []
     for item in value:
-        number = expressions.count(cx, item, span)
+        number = reading.count(cx, item, span)
         if number is None or (isinstance(number, int) and number < 0):
             held = tell(item)
             code = "E0304" if isinstance(item, Value) else "E0303"

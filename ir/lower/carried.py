@@ -15,7 +15,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value, replace_operands
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, control, expressions, statements
+from tlc.ir.lower import composite, control, expressions, reading, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
 from tlc.ir.lower.handed import (
     as_type,
@@ -198,7 +198,7 @@ class Attempt:
         """What the host carries as a number: one of the device is read, a string is noted."""
         if isinstance(value, str):
             return as_text(self.cx, value, self.span)
-        return expressions.on_host(self.cx, value, self.span) if is_count(value) else value
+        return reading.on_host(self.cx, value, self.span) if is_count(value) else value
 
     # ---- what a pass leaves behind --------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, expressions, models, structs
+from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import (
     Lowered,
@@ -38,7 +38,7 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
     value = expressions.expression(cx, node.value)
     name = node.name
     if isinstance(value, list | Pieces) and name in _TENSOR_MEMBERS and name != "len":
-        value = expressions.need_tensor(cx, value, node.value.span)
+        value = tensors.need_tensor(cx, value, node.value.span)
     match value:
         case Value():
             match name:
@@ -105,7 +105,7 @@ def index(cx: Context, node: ast.Index) -> Lowered:
                 cx.fail("E0303", text, node.items[0].span)
             return models.indexed(cx, value, at, node.span)
         case Range():
-            return _tensor_index(cx, expressions.need_tensor(cx, value, node.value.span), node)
+            return _tensor_index(cx, tensors.need_tensor(cx, value, node.value.span), node)
         case list() | tuple() | str() if len(node.items) == 1:
             return _list_index(cx, value, node.items[0])
     cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)
@@ -215,7 +215,7 @@ def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
     for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
         given = missing if node is None else expressions.expression(cx, node)
         if isinstance(given, Value) and not given.tensor.rank:
-            given = expressions.on_host(cx, given, item.span)
+            given = reading.on_host(cx, given, item.span)
         found = whole(given)
         if found is None:
             text = f"the ends of a slice are whole numbers, and this is {tell(given)}"
@@ -262,7 +262,7 @@ def index_tensor(cx: Context, value: Lowered, span: Span) -> Value | None:
 
         return literal(cx, value, "i32", span)
     if isinstance(value, Range):
-        return expressions.counting(cx, value, "i32", span)
+        return tensors.counting(cx, value, "i32", span)
     if isinstance(value, Value):
         constant = value.owner is not None and value.owner.name == "constant"
         if constant and value.tensor.dtype in ("f16", "f32"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
-from tlc.ir.lower import expressions
+from tlc.ir.lower import reading, tensors
 from tlc.ir.lower.builtins import hint_device, special
 from tlc.ir.lower.calls import Argument, shape_of
 from tlc.ir.lower.context import Context
@@ -23,7 +23,7 @@ def _tensor(cx: Context, node: ast.Call, value: Argument, device: Argument | Non
     given = first_piece(value.value)
     dtype = dtype_of(cx, node.type_args[0]) if node.type_args else own_dtype(given)
     if isinstance(given, Range):
-        return expressions.counting(cx, given, dtype, value.span)
+        return tensors.counting(cx, given, dtype, value.span)
     if isinstance(given, Value):
         return cx.emit("cast", given, dtype=dtype, span=node.span)
     return literal(cx, given, dtype, value.span)
@@ -73,7 +73,7 @@ def _arange(cx: Context, node: ast.Call, n: Argument, high: Argument | None) -> 
         flat = TensorType("f16", (numel(shape),))
         counted = cx.emit("iota", type=flat, axis=0, span=node.span)
         return cx.emit("reshape", counted, shape=shape, span=node.span)
-    return Range(0, expressions.range_end(cx, n.value, n.span))
+    return Range(0, reading.range_end(cx, n.value, n.span))
 
 
 @special("range_i", "low: any, high: any")
@@ -82,7 +82,7 @@ def _range_i(cx: Context, node: ast.Call, low: Argument, high: Argument) -> Rang
 
 
 def _range(cx: Context, low: Argument, high: Argument) -> Range:
-    return Range(*(expressions.range_end(cx, end.value, end.span) for end in (low, high)))
+    return Range(*(reading.range_end(cx, end.value, end.span) for end in (low, high)))
 
 
 @special("positional_encoding", "n: any, d: any")

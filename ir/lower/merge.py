@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, expressions
+from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.handed import as_type
 from tlc.ir.lower.texts import as_text
@@ -77,7 +77,7 @@ class Merge:
         if host.get(value.tensor.dtype) is None:
             return value
         outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
-        found = expressions.on_host(self.cx, value, self.span)
+        found = reading.on_host(self.cx, value, self.span)
         self.cx.builder.block = outer
         return found
 

@@ -13,7 +13,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError, La
 from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
-from tlc.ir.lower import assignment, calls, composite, expressions, imports, statements, structs
+from tlc.ir.lower import assignment, calls, composite, imports, statements, structs, tensors
 from tlc.ir.lower.context import (
     Context,
     NeedsGlobals,
@@ -366,7 +366,7 @@ def _entry_with(cx: Context, fn: ast.Fn) -> Func:
 
 
 def _as_result(cx: Context, fn: ast.Fn, result: Known) -> Value:
-    value = expressions.as_tensor(cx, result, None, fn.name_span)
+    value = tensors.as_tensor(cx, result, None, fn.name_span)
     if value is None:
         raise _NoEntry(f"its result is {describe(result)}, which is not a tensor")
     return value

@@ -8,7 +8,7 @@ from tlc.frontend import ast
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, expressions
+from tlc.ir.lower import control, expressions, operators, reading
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.values import Flag, Lowered, Struct, describe, first_piece
 
@@ -19,7 +19,7 @@ def match(cx: Context, node: ast.Match) -> Lowered:
     """The value of the arm that fits. Reports values that no arm covers."""
     subject = first_piece(expressions.expression(cx, node.subject))
     if isinstance(subject, Value) and subject.tensor.dtype in ("i32", "bool"):
-        subject = expressions.on_host(cx, subject, node.subject.span)
+        subject = reading.on_host(cx, subject, node.subject.span)
     if not _exhaustive(node.arms):
         cx.fail(
             "E0302",
@@ -87,9 +87,9 @@ def _test(
         return subject.dim if pattern.value.value else 1 - subject.dim
     value = expressions.expression(cx, pattern.value)
     equal = ast.Binary(pattern.span, "==", node.subject, pattern.value)
-    found = expressions.binary(cx, "==", subject, value, equal)
+    found = operators.binary(cx, "==", subject, value, equal)
     if isinstance(found, Value):
-        found = expressions.on_host(cx, found, pattern.span)
+        found = reading.on_host(cx, found, pattern.span)
     return found.dim if isinstance(found, Flag) else bool(found)
 
 

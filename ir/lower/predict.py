@@ -10,7 +10,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, indexing
+from tlc.ir.lower import indexing, tensors
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
@@ -112,10 +112,10 @@ def _placed(
 def _tensor(cx: Context, arg: Argument, dtype: str) -> Value:
     """An argument as a tensor; a list of whole numbers where the model wants them."""
     if dtype[0] in "iu":
-        return indexing.index_tensor(cx, arg.value, arg.span) or expressions.need_tensor(
+        return indexing.index_tensor(cx, arg.value, arg.span) or tensors.need_tensor(
             cx, arg.value, arg.span
         )
-    return expressions.need_tensor(cx, arg.value, arg.span)
+    return tensors.need_tensor(cx, arg.value, arg.span)
 
 
 def _limits(maker: Maker, features: Sequence[Any], bound: dict[str, Value]) -> None:

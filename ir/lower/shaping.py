@@ -14,7 +14,7 @@ from tlc.ir.lower.builtins import SPECIAL, arguments, need_axis, need_tensor, sp
 from tlc.ir.lower.calls import Argument, model_of_numbers, shape_of
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.expressions import as_tensor
+from tlc.ir.lower.tensors import as_tensor
 from tlc.ir.lower.values import Lowered, Pieces, Range, Text, is_number, whole
 from tlc.ir.types import FLOATS, show_shape
 

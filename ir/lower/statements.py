@@ -10,7 +10,17 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, control, expressions, indexing, loops, returns, structs, walks
+from tlc.ir.lower import (
+    assignment,
+    control,
+    expressions,
+    indexing,
+    loops,
+    returns,
+    structs,
+    tensors,
+    walks,
+)
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
@@ -272,7 +282,7 @@ def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
         elif isinstance(value, list):
             shape = type.shape if known else None
             value = literal(cx, value, type.dtype, node.value.span, shape)
-        value = expressions.need_tensor(cx, value, node.value.span)
+        value = tensors.need_tensor(cx, value, node.value.span)
         symbols = bound_symbols(cx, node.type)
         unify(cx, node.type, value, node.value.span, f"`{node.name}`", symbols)
     elif known:

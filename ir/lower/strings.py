@@ -9,7 +9,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, texts
+from tlc.ir.lower import reading, tensors, texts
 from tlc.ir.lower.builtins import SPECIAL, special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.compare import asked
@@ -80,7 +80,7 @@ def _to_float(cx: Context, node: ast.Call, x: Argument) -> Lowered:
             cx.fail("E0305", f'"{x.value}" is not a number', x.span)
     if is_number(x.value):
         return float(x.value)
-    return cx.builder.f32(expressions.need_tensor(cx, x.value, x.span))
+    return cx.builder.f32(tensors.need_tensor(cx, x.value, x.span))
 
 
 @special("str", "x: any")
@@ -101,7 +101,7 @@ def _to_int(cx: Context, node: ast.Call, x: Argument) -> Lowered:
         return int(value)
     if isinstance(value, Value) and value.tensor.numel == Dim.of(1):
         number = cx.emit("cast", value, dtype="i32", span=node.span)
-        return expressions.on_host(cx, number, node.span)
+        return reading.on_host(cx, number, node.span)
     if isinstance(value, bool):
         return int(value)
     if is_number(value) and math.isfinite(value):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions
+from tlc.ir.lower import tensors
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, show
 
@@ -26,7 +26,7 @@ def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: l
             operands.append(value)
         case Range():
             parts.append(None)
-            operands.append(expressions.counting(cx, value, "i32", span))
+            operands.append(tensors.counting(cx, value, "i32", span))
         case Dim():
             parts.append(value)
         case Flag(dim=dim):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import expressions, indexing
+from tlc.ir.lower import indexing, reading
 from tlc.ir.lower.builtins import special
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context, where
@@ -80,7 +80,7 @@ def _detokenize(cx: Context, node: ast.Call, tok: Argument, ids: Argument) -> Te
 def _detokenize_incremental(cx: Context, node: ast.Call, tok: Argument, token: Argument) -> Text:
     """The characters that are whole with one more token."""
     found, value = _tokenizer(cx, tok), token.value
-    number = expressions.on_host(cx, value, token.span) if is_count(value) else whole(value)
+    number = reading.on_host(cx, value, token.span) if is_count(value) else whole(value)
     if not isinstance(number, int | Dim):
         cx.fail("E0302", f"a token is a whole number, and this is {tell(value)}", token.span)
     symbol = cx.program.new_symbol()

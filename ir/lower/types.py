@@ -245,7 +245,7 @@ def convert(
             return tensor
     elif node.name in _HOST_TYPES:
         if isinstance(value, Value) and not value.tensor.shape:
-            from tlc.ir.lower.expressions import on_host
+            from tlc.ir.lower.reading import on_host
 
             if (node.name, value.tensor.dtype) in (("int", "i32"), ("bool", "bool")):
                 return on_host(cx, value, span)

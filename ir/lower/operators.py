@@ -1,0 +1,249 @@
+"""Operators applied to values: at build where both are known, else as operations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tlc.frontend import ast
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim, truncated
+from tlc.ir.lower import reading, tensors, texts
+from tlc.ir.lower.compare import COMPARISONS, compare, no_operator, same_text
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.literals import literal
+from tlc.ir.lower.types import dtype_of
+from tlc.ir.lower.values import (
+    Flag,
+    Lowered,
+    Range,
+    Text,
+    describe,
+    first_piece,
+    is_number,
+    truth,
+    whole,
+)
+from tlc.ir.opdef import TypeRuleError
+from tlc.ir.types import FLOATS, TensorType
+
+MAX_LENGTH = 1 << 24  # of an array or string that is known at build
+
+_TENSOR_OPS = {
+    "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow", "@": "matmul",
+    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&&": "and", "||": "or",
+}  # fmt: skip
+
+
+_COMPARED = frozenset(_TENSOR_OPS[op] for op in COMPARISONS)
+
+
+def limited(cx: Context, length: int, span: Span) -> None:
+    if length > MAX_LENGTH:
+        cx.unsupported(f"an array or string of more than {MAX_LENGTH} elements", span)
+
+
+def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Lowered:
+    """An operator applied to two values: at build when both are known, else as an operation."""
+    left, right = first_piece(left), first_piece(right)
+    # the index that `argmax` finds is a number to count on with
+    counts = op in "+-*/%" and reading.is_whole(left) and reading.is_whole(right)
+    truths = reading.is_truth(left) and reading.is_truth(right)
+    host = isinstance(left, Flag) or isinstance(right, Flag)
+    if counts or (truths and (op in ("==", "!=") or (op in ("&&", "||") and host))):
+        left, right = (
+            reading.on_host(cx, v, at.span) if isinstance(v, Value) else v
+            for v, at in ((left, node.left), (right, node.right))
+        )
+    if isinstance(left, Value) or isinstance(right, Value):
+        return _tensor_binary(cx, op, left, right, node)
+    several = isinstance(left, list | Range) and (is_number(right) or isinstance(right, list))
+    if op in ("<", "<=", ">", ">=") and several:  # arrays are tensors, but where they are equal
+        return _tensor_binary(cx, op, left, right, node)
+    if op in COMPARISONS and not isinstance(left, Text) and not isinstance(right, Text):
+        return compare(cx, op, left, right, node)
+    a, b = truth(left), truth(right)
+    if op in ("&&", "||") and a is not None and b is not None:
+        return Flag(a * b if op == "&&" else a + b - a * b)
+    numbers = (is_number(left) or isinstance(left, Dim)) and (
+        is_number(right) or isinstance(right, Dim)
+    )
+    if numbers:
+        return _arithmetic(cx, op, left, right, node)
+    strings = isinstance(left, str | Text) and isinstance(right, str | Text)
+    if op == "+" and strings and not (isinstance(left, str) and isinstance(right, str)):
+        return texts.text(cx, [left, right], node.span)
+    if isinstance(left, Text) or isinstance(right, Text):
+        return same_text(cx, op, left, right, node)
+    match op, left, right:
+        case "+", str(), str():
+            limited(cx, len(left) + len(right), node.span)
+            return left + right
+        case "*", str(), int() if not isinstance(right, bool):
+            limited(cx, len(left) * max(right, 0), node.span)
+            return left * right
+        # on their own, arrays are float16 tensors
+        case _, list() | Range(), list() | Range() | int() | float() | Dim():
+            return _tensor_binary(cx, op, left, right, node)
+        case _, int() | float() | Dim(), list() | Range():
+            return _tensor_binary(cx, op, left, right, node)
+    no_operator(cx, op, left, right, node)
+
+
+def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -> Lowered:
+    """Numbers known at build; integers divide as C does, toward zero."""
+    sizes = isinstance(left, Dim) or isinstance(right, Dim)
+    if sizes:
+        # a division of floats is another one than that of sizes
+        exact = op in ("/", "%") and (isinstance(left, float) or isinstance(right, float))
+        whole_left, whole_right = whole(left), whole(right)
+        if whole_left is None or whole_right is None or exact or op not in "+-*/%":
+            return _tensor_binary(cx, op, left, right, node)
+        left, right = Dim.of(whole_left), Dim.of(whole_right)
+    if op in "/%" and right == (Dim.of(0) if sizes else 0):
+        cx.fail("E0305", "division by zero", node.span)
+    if sizes and op in "/%":
+        cx.builder.span = node.span
+        cx.builder.check(right.compare("==", 0), Dim.of(0), "division by zero")
+    both_int = isinstance(left, int) and isinstance(right, int)
+    try:
+        match op:
+            case "+":
+                result = left + right
+            case "-":
+                result = left - right
+            case "*":
+                result = left * right
+            case "/" if sizes:
+                result = left // right
+            case "/":
+                result = truncated(left, right) if both_int else left / right
+            case "%" if both_int:
+                result = left - right * truncated(left, right)
+            case "%":
+                result = left % right if sizes else math.fmod(left, right)
+            case "**" if both_int and right > 64 and abs(left) > 1:
+                raise OverflowError
+            case "**":
+                result = left**right if not both_int or right >= 0 else float(left) ** right
+            case _:
+                no_operator(cx, op, left, right, node)
+    except (OverflowError, ZeroDivisionError):
+        cx.fail("E0305", f"`{op}` of {left} and {right} has no finite result", node.span)
+    if isinstance(result, complex):
+        cx.fail("E0305", f"`{op}` of {left} and {right} is not a real number", node.span)
+    if isinstance(result, int) and not -(2**63) <= result < 2**63:
+        cx.fail("E0305", f"`{op}` of {left} and {right} is beyond 64 bits", node.span)
+    return int(result) if isinstance(result, Dim) and result.is_static else result
+
+
+def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:
+    places = (node.left.span, node.right.span)
+    left, right = beside(cx, left, right), beside(cx, right, left)
+    values = [
+        tensors.as_tensor(cx, v, like, at)
+        for v, like, at in zip((left, right), (right, left), places, strict=True)
+    ]
+    a, b = values
+    if a is None or b is None:
+        no_operator(cx, op, left, right, node)
+    if op == "@":
+        return cx.emit("matmul", a, b, span=node.span, places=places)
+    return elementwise(cx, _TENSOR_OPS[op], [a, b], node.span, places)
+
+
+def beside(cx: Context, value: Lowered, other: Lowered) -> Lowered:
+    """One whole number of the device, beside numbers with fractions, as one of these."""
+    fractions = other.tensor.dtype in FLOATS if isinstance(other, Value) else is_number(other)
+    return measured(cx, value) if fractions and isinstance(value, Value) else value
+
+
+def measured(cx: Context, value: Value) -> Value:
+    """One whole number of the device as one with a fraction; anything else as it is."""
+    return cx.builder.f32(value) if reading.is_whole(value) else value
+
+
+def elementwise(
+    cx: Context, op: str, values: list[Any], span: Span, places: tuple[Span, ...]
+) -> Value:
+    """An elementwise operation with NumPy's broadcasting; the message names the operands.
+
+    A float32 number beside float16 tensors that have axes makes them no float32 tensors.
+    """
+    cx.builder.span = span
+    try:
+        together = cx.builder.together(*_as_numbers(cx, op, values))
+    except TypeRuleError as problem:
+        cx.refuse(problem, span, values, places)
+    return narrowed(cx, cx.emit(op, *together, span=span, places=places), values)
+
+
+def narrowed(cx: Context, result: Value, operands: list[Value]) -> Value:
+    """A float32 result as float16 where only numbers among its operands are float32."""
+    shaped = {v.tensor.dtype for v in operands if v.tensor.rank}
+    narrow = shaped == {"f16"} and result.tensor.dtype == "f32"
+    return cx.builder.cast(result, "f16") if narrow else result
+
+
+def _as_numbers(cx: Context, op: str, values: list[Value]) -> list[Value]:
+    """Operands of different kinds as numbers of one: in arithmetic and comparisons a mask is 0
+    and 1, and an index is compared with a number with a fraction as one."""
+    dtypes = {v.tensor.dtype for v in values}
+    floats = sorted(dtypes & set(FLOATS))
+    compared = op in _COMPARED
+    if "bool" in dtypes and op not in ("and", "or"):
+        kind = floats[-1] if floats else "i32" if compared else "f16"
+        values = [cx.builder.cast(v, kind) if v.tensor.dtype == "bool" else v for v in values]
+    if floats and "i32" in dtypes and compared:
+        values = [cx.builder.f32(v) for v in values]
+    return values
+
+
+def unary(cx: Context, op: str, value: Lowered, node: ast.Unary) -> Lowered:
+    value = first_piece(value)
+    if isinstance(value, list | Range) and op == "-":
+        value = tensors.need_tensor(cx, value, node.operand.span)
+    if op == "-" and isinstance(value, Value) and reading.is_whole(value):
+        value = reading.on_host(cx, value, node.operand.span)
+    if isinstance(value, Value):
+        name = "neg" if op == "-" else "not"
+        return cx.emit(name, value, span=node.span, places=(node.operand.span,))
+    if op == "-" and (is_number(value) or isinstance(value, Dim)):
+        return -value
+    if op == "!" and isinstance(value, bool):
+        return not value
+    if op == "!" and isinstance(value, Flag):
+        return Flag(1 - value.dim)
+    cx.fail("E0302", f"no `{op}` of {describe(value)}", node.span)
+
+
+def cast(cx: Context, value: Lowered, wanted: ast.TypeExpr, span: Span) -> Lowered:
+    value = first_piece(value)
+    if wanted.name in ("string", "String", "str"):
+        return value if isinstance(value, Text) else texts.text(cx, [value], span)
+    dtype = dtype_of(cx, wanted)
+    match value:
+        case Value():
+            return cx.emit("cast", value, dtype=dtype, span=span)
+        case list():
+            return literal(cx, value, dtype, span)
+        case Dim():
+            if dtype == "i32":
+                return value
+            cx.builder.span = span
+            return cx.builder.constant(value, TensorType(dtype, ()))
+        case bool() | int() | float():
+            return _cast_number(cx, value, dtype, span)
+    cx.fail("E0302", f"{describe(value)} cannot be converted to {wanted.span.text}", span)
+
+
+def _cast_number(cx: Context, value: float, dtype: str, span: Span) -> float:
+    match dtype:
+        case "bool":
+            return bool(value)
+        case "i32" if not math.isfinite(value):
+            cx.fail("E0305", f"{value} has no whole number", span)
+        case "i32":
+            return int(value)
+    return float(value)

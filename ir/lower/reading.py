@@ -1,0 +1,57 @@
+"""What the device has found, as the host knows it: whole numbers and truth values, read back."""
+
+from __future__ import annotations
+
+from tlc.frontend.source import Span
+from tlc.ir.core import Value
+from tlc.ir.dims import Dim
+from tlc.ir.lower.context import Context
+from tlc.ir.lower.values import Flag, Lowered, tell, truth, whole
+
+
+def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
+    """An end of a range: a whole number, which only run time may know."""
+    if isinstance(value, Value) and value.tensor.dtype == "i32" and value.tensor.numel == Dim.of(1):
+        return Dim.of(read(cx, value, span))
+    end = whole(value)
+    if end is None:
+        cx.fail("E0303", f"a range ends at a whole number, and this is {tell(value)}", span)
+    return end
+
+
+def read(cx: Context, value: Value, span: Span) -> str:
+    """The symbol of a tensor's one element."""
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("read", value, symbol=symbol)
+    return symbol
+
+
+def is_whole(value: Lowered) -> bool:
+    """Whether this is one whole number, of the host or the device."""
+    if isinstance(value, Value):
+        return value.tensor.dtype == "i32" and not value.tensor.shape
+    return whole(value) is not None
+
+
+def is_truth(value: Lowered) -> bool:
+    """Whether this is one truth value, of the host or the device."""
+    if isinstance(value, Value):
+        return value.tensor.dtype == "bool" and not value.tensor.shape
+    return truth(value) is not None
+
+
+def on_host(cx: Context, value: Value, span: Span) -> Dim | Flag:
+    """The one element of a tensor of whole numbers or truth values, as the host knows it."""
+    if value.tensor.dtype not in ("i32", "bool") or value.tensor.numel != Dim.of(1):
+        text = f"one whole number or truth value is needed, and this is {value.type}"
+        cx.fail("E0302", text, span)
+    number = Dim.of(read(cx, value, span))
+    return Flag(number) if value.tensor.dtype == "bool" else number
+
+
+def count(cx: Context, value: Lowered, span: Span) -> int | Dim | None:
+    """A whole number as the host knows it, also one that the device has found; None for others."""
+    if isinstance(value, Value) and is_whole(value):
+        value = on_host(cx, value, span)
+    return whole(value) if not isinstance(value, Flag) else None
