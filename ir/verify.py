@@ -122,9 +122,11 @@ def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
         if op.name in OPEN:
             symbols |= _control(op, stage, _Place(symbols, values=frozenset(known)))
         else:
-            defined = {op.attrs["symbol"]} if "symbol" in op.attrs else set()
-            _need(_op_symbols(op) <= symbols, f"{op.name} has a symbol that no parameter has")
-            symbols |= defined
+            used = symbols_of(tuple(op.attrs.values()))
+            _need(used <= symbols, f"{op.name} has a symbol that no parameter has")
+            symbols |= {op.attrs["symbol"]} if "symbol" in op.attrs else set()
+            made = symbols_of(tuple(v.type for v in op.results))  # `tokenize` sizes its own result
+            _need(made <= symbols, f"a result of {op.name} has a symbol that no parameter has")
             for region in op.regions:
                 # a kernel sees its operands only through the arguments of its region, and what
                 # is computed once sees nothing of a call
@@ -222,12 +224,3 @@ def _handed(
 
 def _list(types: tuple[Type, ...]) -> str:
     return ", ".join(map(str, types)) or "nothing"
-
-
-def _op_symbols(op: Op) -> set[str]:
-    found: set[str] = set()
-    for value in op.results:
-        found |= symbols_of(value.type)
-    for attr in op.attrs.values():
-        found |= symbols_of(attr)
-    return found

@@ -153,7 +153,7 @@ def _extreme(name: str) -> Callable[[Builder, Value], Value]:
 
 
 def row_extremes() -> Iterator[Case]:
-    """max, min, argmax, argmin: ties, NaN, infinities, nothing at all."""
+    """max, min, argmax, argmin: ties, zeros of both signs, NaN, infinities, nothing at all."""
     inputs = {}
     for n in (1, 5, 40, 100):
         ties = np.round(normal(32, 6, n) * 2)
@@ -161,7 +161,8 @@ def row_extremes() -> Iterator[Case]:
         with_nan[1, n // 2] = NAN
         with_nan[2, n - 1] = with_nan[2, n // 3] = NAN
         low, high = np.full((2, n), -INF), np.full((2, n), INF)
-        inputs[n] = np.concatenate([ties, with_nan, low, high]).astype(np.float16)
+        zeros = np.array([[0.0, -0.0] * n, [-0.0, 0.0] * n])[:, :n]
+        inputs[n] = np.concatenate([ties, with_nan, low, high, zeros]).astype(np.float16)
     inputs[0] = normal(34, 3, 0)
     for name in ("max", "min", "argmax", "argmin"):
         symbolic = fused("row", [tensor("f16", "M", "N")], _extreme(name))
