@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tlc.codegen.coreml_ops import KEPT, Mil
+from tlc.codegen import coreml_layers, coreml_ops  # noqa: F401 - they fill the table of writers
+from tlc.codegen.coreml_mil import Mil, written_whole
 from tlc.frontend.diagnostics import error
 from tlc.ir.core import Func, Op, Value
 
+KEPT = written_whole()  # compositions that a function to be exported keeps
 LARGEST = 4096  # of an open dimension: Core ML wants a limit
 
 
@@ -185,6 +187,3 @@ def _save(model: Any, path: str) -> None:
         for rest in (fresh, old):
             if os.path.isdir(rest) and not os.path.islink(rest):
                 shutil.rmtree(rest, ignore_errors=True)
-
-
-__all__ = ["KEPT", "Blocks", "export"]
