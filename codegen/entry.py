@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 from tlc.codegen.arena import Arena, appends_to, in_place, is_late, last_uses
@@ -294,17 +295,21 @@ class EntryPlan:
             self.names[outside] = self.names[inside]
 
     def parts(self, op: Op) -> list[Any]:
-        out: list[Any] = []
-        seen = 0
-        for part in op.attrs["parts"]:
-            if part is None:
-                out.append(["value", seen])
-                seen += 1
-            elif isinstance(part, tuple):
-                out.append([part[0], formula(part[1])])
-            else:
-                out.append(["dim", formula(part)] if isinstance(part, Dim) else part)
-        return out
+        values = count()
+
+        def piece(part: Any) -> Any:
+            match part:
+                case None:
+                    return ["value", next(values)]
+                case ("form", spec, inner):
+                    return ["form", spec, [piece(p) for p in inner]]
+                case (kind, number):
+                    return [kind, formula(number)]
+                case Dim():
+                    return ["dim", formula(part)]
+            return part
+
+        return [piece(part) for part in op.attrs["parts"]]
 
     def typed(self, value: Value) -> list[Any]:
         return [self.names[value], value.tensor.dtype, shape(value.tensor)]

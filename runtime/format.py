@@ -28,8 +28,8 @@ A step is a list that begins with its kind:
     read        symbol, memory, dtype: one element
     check       left, right, text, place
     room        memory (a slot), bytes: the least it must hold from here on; what it holds stays
-    print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n]),
-                values [[memory, dtype, shape]]
+    print       parts (text, ["dim", formula], ["flag", formula], ["text", formula], ["value", n],
+                ["form", width and precision, parts]), values [[memory, dtype, shape]]
     assert      condition, parts and values of the message as for print, place
     text        symbol, "input", "env" or "arg" (NAME=TEXT-WHEN-NOT-GIVEN), name
     text_of     symbol, parts, and memory, dtype, shape of each value in them
@@ -183,6 +183,23 @@ def _one_memory(value: object) -> bool:
 
 def _part(value: object) -> bool:
     """A piece of a printed line."""
+    if isinstance(value, list) and len(value) == 3:
+        kind, form, parts = value
+        fits = kind == "form" and _form(form) and isinstance(parts, list)
+        return fits and all(map(_plain_part, parts))
+    return _plain_part(value)
+
+
+def _form(value: object) -> bool:
+    """A width of at most 999 and a precision of at most 99, as in `>8.2`; either may be missing."""
+    if not isinstance(value, str) or not value.isascii():
+        return False
+    width, point, digits = value.partition(".")
+    wide = width == "" or (width[0] in "<>^" and width[1:].isdigit() and len(width) <= 4)
+    return wide and (not point or (digits.isdigit() and len(digits) <= 2))
+
+
+def _plain_part(value: object) -> bool:
     if not isinstance(value, list):
         return isinstance(value, str)
     return len(value) == 2 and (
@@ -333,11 +350,10 @@ def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
                 and all(c[1] < len(manifest["profiles"][profile]["kernels"]) for c in choices)
                 for profile, choices in step[1].items()
             )
-        case "print" | "assert":
+        case "print" | "assert" | "text_of":
             parts, values = step[-2:] if step[0] == "print" else step[2:4]
-            return all(
-                p[1] < len(values) for p in parts if not isinstance(p, str) and p[0] == "value"
-            )
+            plain = [inner for p in parts for inner in (p[2] if p[:1] == ["form"] else [p])]
+            return all(p[1] < len(values) for p in plain if p[:1] == ["value"])
         case "save_model":
             return bool(step[1] < len(manifest["models"]))
         case "tokenize" | "detokenize" | "detokenize_next":

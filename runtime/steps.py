@@ -237,20 +237,26 @@ class Host:
 
     def line(self, parts: list[Any], values: list[Any], bound: Bound, sizes: dict[str, int]) -> str:
         """What is printed, or a message."""
-        shown = [self._shown(bound, sizes, *value) for value in values]
-        return "".join(self._part(part, sizes, shown) for part in parts)
+        from tlc.runtime.text import form_of, format_tensor, format_whole, padded
 
-    def _part(self, part: Any, sizes: dict[str, int], values: list[str]) -> str:
-        """A piece of a line: text, a number or what it stands for, or a tensor written out."""
-        if isinstance(part, str):
-            return part
-        kind, what = part
-        if kind == "value":
-            return values[int(what)]
-        number = evaluate(what, sizes)
-        if kind == "text":
-            return self.texts[number]
-        return str(number) if kind == "dim" else ("true" if number else "false")
+        def shown(part: Any, digits: int | None) -> str:
+            """A piece: text, a number or what it stands for, a tensor, or pieces in a form."""
+            if isinstance(part, str):
+                return part
+            kind, what = part[:2]
+            if kind == "form":
+                width, digits = form_of(what)
+                return padded("".join(shown(inner, digits) for inner in part[2]), width)
+            if kind == "value":
+                memory, dtype, shape = values[what]
+                dims, data = _tensor(bound, sizes, memory, dtype, shape)
+                return format_tensor(data, dtype, dims, self._full, digits)
+            number = evaluate(what, sizes)
+            if kind == "text":
+                return self.texts[number]
+            return format_whole(number, digits) if kind == "dim" else ("false", "true")[number != 0]
+
+        return "".join(shown(part, None) for part in parts)
 
     def step(self, step: list[Any], bound: Bound, sizes: dict[str, int]) -> None:
         """A step of none of the kinds above: it prints, reads, saves or is about texts."""
@@ -296,14 +302,6 @@ class Host:
                 from tlc.runtime.save import save_model_file
 
                 save_model_file(bound.weights.models.file(step[1]), step[2], step[3])
-
-    def _shown(
-        self, bound: Bound, sizes: dict[str, int], memory: str, dtype: str, shape: list[Any]
-    ) -> str:
-        from tlc.runtime.text import format_tensor
-
-        dims, data = _tensor(bound, sizes, memory, dtype, shape)
-        return format_tensor(data, dtype, dims, self._full)
 
 
 def _tensor(

@@ -49,16 +49,21 @@ def _reads_back(text: str, code: str, stored: bytes) -> bool:
 
 
 def format_tensor(
-    data: bytes | memoryview, dtype: str, shape: tuple[int, ...], full: bool = False
+    data: bytes | memoryview,
+    dtype: str,
+    shape: tuple[int, ...],
+    full: bool = False,
+    digits: int | None = None,
 ) -> str:
     """Nested brackets on one line: `[[2.21, 2.82], [4.91, 6.418]]`; rank 0 is the bare value.
 
     `data` holds the row-major elements of `dtype` "f16", "f32", "i32" or "bool" (one byte each).
     Past 1000 elements only the three items at both ends of each longer axis are shown, unless
-    `full`; the others are not even decoded.
+    `full`; the others are not even decoded. `digits` is how many each number has behind the point,
+    the shortest that reads back when None.
     """
     code = "<" + _CODES[dtype]
-    item = _item(dtype)
+    item = _item(dtype, digits)
     size = struct.calcsize(code)
     view = memoryview(data).cast("B")
     assert len(view) == size * math.prod(shape), (len(view), dtype, shape)
@@ -80,11 +85,29 @@ def format_tensor(
     return show(0, 0)
 
 
-def _item(dtype: str) -> Callable[[float], str]:
+def format_whole(value: int, digits: int | None) -> str:
+    """A whole number, with zeros behind the point when digits are asked for."""
+    return f"{value}.{'0' * digits}" if digits else str(value)
+
+
+def form_of(spec: str) -> tuple[str, int | None]:
+    """The width (`>8`, or nothing) and the digits of a form: `>8`, `.2` or `>8.2`."""
+    width, point, digits = spec.partition(".")
+    return width, int(digits) if point else None
+
+
+def padded(text: str, width: str) -> str:
+    """A text with spaces up to a width; longer ones stay as they are."""
+    return f"{text:{width}}" if width else text
+
+
+def _item(dtype: str, digits: int | None) -> Callable[[float], str]:
     match dtype:
         case "bool":
             return lambda value: "true" if value else "false"
         case "i32":
-            return str
+            return lambda value: format_whole(int(value), digits)
+        case _ if digits is not None:
+            return lambda value: f"{value:.{digits}f}"
         case _:
             return lambda value: format_float(value, dtype)

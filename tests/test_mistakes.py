@@ -105,6 +105,7 @@ MISTAKES = {
         "print(tokenize(ones([2]), 3))\n",
     ],
     "builtins": [
+        'print("{:05} of {:.2}", 1, 2)\nprint("{:.2}", "text")\n',
         "print(sofmax(ones([2])))\n",
         "print(matmul(ones([2])))\n",
         "print(relu(ones([2]), 2, 3))\n",

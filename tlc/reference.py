@@ -139,15 +139,25 @@ class ReferenceHost(interp.Host):
                 )
 
     def _line(self, values: Sequence[Array], parts: Sequence[Any]) -> str:
-        from tlc.runtime.text import format_tensor
+        from tlc.runtime.text import form_of, format_tensor, format_whole, padded
 
-        shown = iter(
-            format_tensor(v.tobytes(), _NAMES[v.dtype.name], v.shape, self.full) for v in values
-        )
-        return "".join(next(shown) if p is None else self._part(p) for p in parts)
+        left = iter(values)
 
-    def _part(self, part: Any) -> str:
-        if not isinstance(part, tuple):
-            return str(part)
-        kind, number = part
-        return self.texts[number] if kind == "text" else "true" if number else "false"
+        def shown(part: Any, digits: int | None) -> str:
+            match part:
+                case None:
+                    v = next(left)
+                    name = _NAMES[v.dtype.name]
+                    return format_tensor(v.tobytes(), name, v.shape, self.full, digits)
+                case ("form", spec, inner):
+                    width, digits = form_of(spec)
+                    return padded("".join(shown(p, digits) for p in inner), width)
+                case ("text", number):
+                    return self.texts[number]
+                case (_, number):
+                    return "true" if number else "false"
+                case str():
+                    return part
+            return format_whole(part, digits)
+
+        return "".join(shown(part, None) for part in parts)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.texts import Part, joined, merged, part
+from tlc.ir.lower.texts import Part, in_form, joined, merged, part
 from tlc.ir.lower.values import Lowered
+
+_HOLE = re.compile(r"\{(?::([^{}]*))?\}")
 
 
 def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
@@ -32,20 +36,21 @@ def _print(cx: Context, node: ast.Call, first: list[Argument]) -> None:
 def formatted(
     cx: Context, args: list[Argument], span: Span
 ) -> tuple[tuple[Part, ...], list[Value]]:
-    """Arguments joined by spaces, or put into the `{}` holes of a first string that has them."""
+    """Arguments joined by spaces, or put into the holes of a first string that has them: `{}`, or
+    `{:form}` for what `texts.in_form` makes."""
     parts: list[Part] = []
     operands: list[Value] = []
     head = args[0].value if args else ""
-    if isinstance(head, str) and "{}" in head:
-        texts = head.split("{}")
-        holes = args[1:]
-        if len(holes) != len(texts) - 1:
-            text = f"{_many(len(texts) - 1, 'hole')} `{{}}` for {_many(len(holes), 'value')}"
-            cx.fail("E0203", text, args[0].span)
-        for text, hole in zip(texts, [*holes, None], strict=True):
+    if isinstance(head, str) and _HOLE.search(head):
+        text, *holes = _HOLE.split(head)  # a text, then by turns a form and a text
+        forms, texts = holes[::2], holes[1::2]
+        if len(forms) != len(args) - 1:
+            wrong = f"{_many(len(forms), 'hole')} `{{}}` for {_many(len(args) - 1, 'value')}"
+            cx.fail("E0203", wrong, args[0].span)
+        parts.append(text)
+        for form, text, arg in zip(forms, texts, args[1:], strict=True):
+            in_form(cx, form or "", arg.value, arg.span, parts, operands)
             parts.append(text)
-            if hole is not None:
-                part(cx, hole.value, hole.span, parts, operands)
     else:
         for at, arg in enumerate(args):
             parts += [" "] if at else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tlc.frontend.source import Span
@@ -9,14 +10,51 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import tensors
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, show
+from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, is_number, show
 
-# text, a number, the place of a tensor, or what a number stands for: a `flag` or a `text`
-Part = str | Dim | None | tuple[str, Dim]
+# text, a number, the place of a tensor, what a number stands for (a `flag` or a `text`), or parts
+# in a form
+Part = str | Dim | None | tuple[str, Dim] | tuple[str, str, tuple["Part", ...]]
+
+_FORM = re.compile(r"(?:([<>^])?([1-9]\d{0,2}))?(?:\.(\d{1,2})f?)?")
 
 
-def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: list[Value]) -> None:
-    text = show(value)
+def in_form(
+    cx: Context, form: str, value: Lowered, span: Span, parts: list[Part], operands: list[Value]
+) -> None:
+    """A value as a hole `{:form}` asks: its width, where in it the text is, and the digits behind
+    the point of each number. Numbers stand at the right of a width, all else at its left."""
+    found = _FORM.fullmatch(form)
+    if found is None:
+        hint = "a hole is `{}`, `{:8}`, `{:<8}`, `{:^8}`, `{:>8}`, `{:.2}` or `{:>8.2}`"
+        cx.fail("E0203", f"`{{:{form}}}` is not the form of a value", span, hint=hint)
+    side, width, digits = found.groups()
+    own: list[Part] = []
+    part(cx, value, span, own, operands, None if digits is None else int(digits))
+    if width is not None and side is None:
+        tensor = isinstance(value, Value) and not value.tensor.shape
+        side = ">" if tensor or is_number(value) or isinstance(value, Dim) else "<"
+    if all(isinstance(piece, str) for piece in own):
+        text = "".join(map(str, own))
+        parts.append(f"{text:{side}{width}}" if width else text)
+    else:
+        spec = (f"{side}{width}" if width else "") + ("" if digits is None else f".{int(digits)}")
+        parts.append(("form", spec, merged(own)) if spec else own[0])
+
+
+def part(
+    cx: Context,
+    value: Lowered,
+    span: Span,
+    parts: list[Part],
+    operands: list[Value],
+    digits: int | None = None,
+) -> None:
+    """A value as parts; numbers that are known have so many digits behind the point."""
+    if digits is not None and not _numeric(value):
+        wrong = f"{describe(value)} has no digits behind a point"
+        cx.fail("E0302", wrong, span, hint="a precision is for numbers and tensors of them")
+    text = show(value, digits)
     if text is not None:
         parts.append(text)
         return
@@ -36,20 +74,32 @@ def part(cx: Context, value: Lowered, span: Span, parts: list[Part], operands: l
         case Struct(decl=decl, fields=fields):
             for at, (name, item) in enumerate(fields.items()):
                 parts.append(f"{', ' if at else f'{decl.name} {{ '}{name}: ")
-                part(cx, item, span, parts, operands)
+                part(cx, item, span, parts, operands, digits)
             parts.append(" }")
         case list() | tuple():
             opening, closing = "[]" if isinstance(value, list) else "()"
             parts.append(opening)
             for at, item in enumerate(value):
                 parts += [", "] if at else []
-                part(cx, item, span, parts, operands)
+                part(cx, item, span, parts, operands, digits)
             parts.append(closing)
         case None:
             hint = "the value of a function is its last expression, or `return e`"
             cx.fail("E0302", "there is nothing to print: this has no value", span, hint=hint)
         case _:
             cx.fail("E0302", f"{describe(value)} cannot be printed", span)
+
+
+def _numeric(value: Lowered) -> bool:
+    """Whether a value is a number, or has numbers in it that a precision is for."""
+    match value:
+        case str() | bool() | Text() | Flag():
+            return False
+        case Value():
+            return value.tensor.dtype != "bool"
+        case list() | tuple():
+            return all(map(_numeric, value))
+    return True
 
 
 def merged(parts: Sequence[Part]) -> tuple[Part, ...]:

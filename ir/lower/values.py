@@ -258,29 +258,34 @@ def whole(value: Lowered) -> int | Dim | None:
     return None
 
 
-def show(value: Lowered) -> str | None:
-    """A known value as `print` writes it; None when run time has to."""
+def show(value: Lowered, digits: int | None = None) -> str | None:
+    """A known value as `print` writes it, its numbers with so many digits behind the point; None
+    when run time has to."""
     match value:
         case str():
             return value
         case bool():
             return str(value).lower()
+        case float() if digits is not None:
+            return f"{value:.{digits}f}"
+        case int() if digits:
+            return f"{value}.{'0' * digits}"
         case int() | float():
             return repr(value)
         case Dim():
-            return str(int(value)) if value.is_static else None
+            return show(int(value), digits) if value.is_static else None
         case Range(low=low, high=high):
             ends = Dim.of(low), Dim.of(high)
             static = ends[0].is_static and ends[1].is_static
-            return str(list(range(int(ends[0]), int(ends[1])))) if static else None
+            return show(list(range(int(ends[0]), int(ends[1]))), digits) if static else None
         case list() | tuple():
-            parts = [show(v) for v in value]
+            parts = [show(v, digits) for v in value]
             if any(p is None for p in parts):
                 return None
             inner = ", ".join(p for p in parts if p is not None)
             return f"[{inner}]" if isinstance(value, list) else f"({inner})"
         case Struct(decl=decl, fields=fields):
-            texts = {name: show(part) for name, part in fields.items()}
+            texts = {name: show(part, digits) for name, part in fields.items()}
             if None in texts.values():
                 return None
             inner = ", ".join(f"{name}: {text}" for name, text in texts.items())

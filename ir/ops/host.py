@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import TypeRuleError, defop
 from tlc.ir.types import Type
@@ -28,9 +30,15 @@ def _none(*types: Type, **attrs: object) -> tuple[Type, ...]:
 
 def printed(*types: Type, parts: tuple[object, ...]) -> tuple[Type, ...]:
     """The rule of what writes `parts`: an operand for each `None` in them. Raises TypeRuleError."""
-    if parts.count(None) != len(types):
-        raise TypeRuleError(f"{parts.count(None)} places for {len(types)} operands")
+    if places(parts) != len(types):
+        raise TypeRuleError(f"{places(parts)} places for {len(types)} operands")
     return ()
+
+
+def places(parts: tuple[Any, ...]) -> int:
+    """How many operands parts have a place for."""
+    forms = [part for part in parts if isinstance(part, tuple) and part[:1] == ("form",)]
+    return parts.count(None) + sum(places(inner) for _, _, inner in forms)
 
 
 def _check(left: Dim, right: Dim, text: str) -> tuple[Type, ...]:
@@ -47,7 +55,8 @@ defop(
 defop(
     "print",
     "Writes a text. `parts` holds strings as they are, dimensions, `None` for each operand, and"
-    " pairs: `flag` and a dimension that is 0 or 1, `text` and the number of a text.",
+    " pairs: `flag` and a dimension that is 0 or 1, `text` and the number of a text. `form` comes"
+    " with a width and a precision (`>8.2`) and with the parts that have them.",
     params="values: tensors, parts: attr",
     type=printed,
     effect="io",

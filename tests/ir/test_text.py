@@ -105,6 +105,7 @@ def test_values_read_back_as_they_were() -> None:
         ((1,), "(1,)"),
         ((1, (2.0, "a")), '(1, (2.0, "a"))'),
         (b"\x01\xff", 'hex"01ff"'),
+        (("form", ">8.2", ("a",)), '("form", ">8.2", ("a",))'),
     ],
 )
 def test_attributes_have_one_text_each(value: object, text: str) -> None:

@@ -19,7 +19,7 @@ PROGRAM = """
 let w = tensor([[1.0, 2.0], [3.0, 4.0]])
 fn rows(table: float16[V, D], ids: int[N]) -> float16[N, D] { relu(table[ids, :]) }
 fn forward(x: float16[N, 2]) -> float16[N, 2] { softmax(x @ (w * 2.0) + 1.0) }
-print("sum of {} of {}", sum(forward(w)), w.shape)
+print("sum of {:>9.2} of {}", sum(forward(w)), w.shape)
 save(w, "w.safetensors")
 """
 HOSTILE = [None, True, -1, 0, 3, 2**31, 2**63, 2**70, 1.5, "", "x", "w9", "p0", "s99", [], {}, [[]]]
