@@ -9,14 +9,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tlc import __version__
 from tlc.frontend.diagnostics import CompileError, Diagnostic, error
-from tlc.frontend.source import Source, Span
+from tlc.frontend.source import Source
 from tlc.ir.core import Module
+from tlc.opening import importer, model_opener, read, tokenizer_opener
 
 if TYPE_CHECKING:
     from tlc.ir.lower import Lowered
@@ -151,13 +152,13 @@ def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
 
     Raises CompileError as `build` does.
     """
-    from tlc.ir.passes import optimise
+    from tlc.ir.passes import BEFORE_FUSION, optimise
 
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
     lowered = _lowered(tree, path, flow, seed)
     flow.warnings += lowered.warnings
-    optimise(lowered.module, flow.warnings.append, passes=_passes(store)[:-2])
+    optimise(lowered.module, flow.warnings.append, passes=_stored(store) + BEFORE_FUSION)
     return Built(tuple(flow.warnings), module=lowered.module)
 
 
@@ -207,20 +208,6 @@ def write(built: Built, path: str, library: bytes = b"") -> None:
 # ---- stages -------------------------------------------------------------------------------------
 
 
-def read(path: str) -> str:
-    """The text of a source file. Raises CompileError E0104."""
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        text = (
-            f"{path} is not UTF-8 text: byte {problem.start} is {problem.object[problem.start]:#x}"
-        )
-        raise error("E0104", text) from problem
-    except OSError as problem:
-        raise error("E0104", f"{path} cannot be read: {problem.strerror}") from problem
-
-
 def _tokens(source: Source) -> str:
     from tlc.frontend.dump import dump_tokens
     from tlc.frontend.parser import tokenize
@@ -251,78 +238,10 @@ def _lowered(
 ) -> Lowered:
     from tlc.ir.lower import lower
 
-    openers = _model_opener(path, flow.models), _importer(flow)
-    tokens = _tokenizer_opener(flow.models)
-    return lower(tree, *openers, seed, blocks, kept, tokens)
-
-
-def _importer(flow: _Flow) -> Callable[[str, Span], Any]:
-    """Reads and parses the files that programs import, each from beside the importing file."""
-    trees: dict[str, Any] = {}
-
-    def import_file(path: str, span: Span) -> Any:
-        folder = os.path.dirname(span.source.name)
-        name = os.path.normpath(os.path.join(folder, path)).replace(os.sep, "/")
-        if name not in trees:
-            try:
-                text = read(name)
-            except CompileError as problem:
-                raise error("E0104", problem.diagnostics[0].message, span) from problem
-            trees[name] = _parse(Source(name, text), flow)
-        return trees[name]
-
-    return import_file
-
-
-def _model_opener(program: str, opened: dict[str, Any]) -> Callable[[str, Span], Any]:
-    """Opens model files for the lowering: beside the program first, then where it is built."""
-    from tlc.ir.lower.values import ModelProblem
-    from tlc.runtime.errors import RunError
-    from tlc.runtime.weights import find
-
-    folders = [os.path.dirname(program), ""]
-
-    def open_model(path: str, span: Span) -> Any:
-        from tlc.runtime.model_file import open_model as open_file
-
-        there = find(path, folders)
-        try:
-            opened[path] = open_file(there)
-        except RunError as problem:
-            hint = problem.hint or ("" if os.path.exists(there) else _near(path, folders))
-            raise ModelProblem(problem.code, problem.message, hint) from problem
-        return opened[path]
-
-    return open_model
-
-
-def _tokenizer_opener(opened: dict[str, Any]) -> Callable[[str, Span], Any]:
-    """Reads the tokenizers of model files that are open."""
-    from tlc.ir.lower.values import ModelProblem
-    from tlc.runtime.errors import RunError
-
-    def open_tokenizer(path: str, span: Span) -> Any:
-        from tlc.runtime.tokenizer import tokenizer_of
-
-        try:
-            return tokenizer_of(opened[path])
-        except RunError as problem:
-            raise ModelProblem(problem.code, problem.message, problem.hint) from problem
-
-    return open_tokenizer
-
-
-def _near(path: str, folders: list[str]) -> str:
-    """A hint for a model file that is not there: like names, or where it was looked for."""
-    from tlc.frontend.suggest import did_you_mean
-
-    inside, name = os.path.split(path)
-    names: list[str] = []
-    for folder in folders:
-        with suppress(OSError):
-            names += os.listdir(os.path.join(folder, inside) or ".")
-    looked = "it is looked for beside the program, then in the current folder"
-    return did_you_mean(name, names) or ("" if os.path.isabs(path) else looked)
+    models = model_opener(path, flow.models)
+    imports = importer(lambda source: _parse(source, flow))
+    tokens = tokenizer_opener(flow.models)
+    return lower(tree, models, imports, seed, blocks, kept, tokens)
 
 
 def _optimise(
@@ -334,24 +253,23 @@ def _optimise(
 ) -> dict[str, int]:
     """Run the passes; the operations of each entry that fusion finds to merge."""
     from tlc.codegen.plan import count_operations
-    from tlc.ir.passes import optimise
-
-    operations: dict[str, int] = {}
+    from tlc.ir.passes import BEFORE_FUSION, FUSION, optimise
 
     def after(name: str, module: Module) -> None:
-        if name != "fuse":
-            operations.update((f.name, count_operations(f)) for f in module.funcs)
         if name in dump_after or "all" in dump_after:
             flow.dumped.append(f"// after {name}\n{_show_ir(module)}")
 
-    optimise(module, flow.warnings.append, after, verify, _passes(store))
+    optimise(module, flow.warnings.append, after, verify, _stored(store) + BEFORE_FUSION)
+    operations = {f.name: count_operations(f) for f in module.funcs}
+    optimise(module, flow.warnings.append, after, verify, FUSION)
     return operations
 
 
-def _passes(store: str) -> tuple[Any, ...]:
-    from tlc.ir.passes import PASSES, WIDEN
+def _stored(store: str) -> tuple[Any, ...]:
+    """What goes before the passes, so that computed values are stored as `store`."""
+    from tlc.ir.passes import WIDEN
 
-    return (WIDEN, *PASSES) if store == "f32" else PASSES
+    return (WIDEN,) if store == "f32" else ()
 
 
 def _show_ir(module: Module) -> str:

@@ -30,16 +30,21 @@ class Pass(NamedTuple):
     stage: str = "lowered"
 
 
-PASSES = (
+BEFORE_FUSION = (
     Pass("canonical", lambda func, warn: canonical(func)),
     Pass("cse", lambda func, warn: cse(func)),
     Pass("dce", lambda func, warn: dce(func)),
     Pass("expand", expand_unreadable),
     Pass("invariant", lambda func, warn: invariant(func)),
     Pass("hoist", lambda func, warn: hoist(func)),
+)
+
+FUSION = (
     Pass("fuse", lambda func, warn: fuse(func), "fused"),
     Pass("merge", lambda func, warn: merge(func), "fused"),
 )
+
+PASSES = BEFORE_FUSION + FUSION
 
 # runs before the others, for `--store f32`
 WIDEN = Pass("widen", lambda func, warn: widen(func))

@@ -19,7 +19,7 @@ from tests.ir.test_registry import SAMPLES, called, numbers
 from tlc.ir import interp
 from tlc.ir.core import Func, Op, Value
 from tlc.ir.opdef import OpDef, Sample
-from tlc.ir.passes import PASSES, optimise
+from tlc.ir.passes import BEFORE_FUSION, optimise
 from tlc.ir.ranges.bounds import Bound
 from tlc.ir.ranges.intervals import of_array
 from tlc.ir.ranges.walk import bounds, stored
@@ -91,7 +91,7 @@ def found(text: str, **weights: Array) -> list[tuple[set[str], Bound]]:
     arrays = {name: np.asarray(array, np.float16) for name, array in weights.items()}
     model = FakeModel({name: FakeTensor(array.shape) for name, array in arrays.items()})
     module = lowered(f'let m = load_model("m")\n{text}', {"m": model}).module
-    optimise(module, passes=PASSES[:-2])
+    optimise(module, passes=BEFORE_FUSION)
     kept = stored(module.func("f"), lambda model, tensor, dtype: arrays[tensor])
     return [({inner.name for inner in op.regions[0].ops}, bound) for op, bound in kept]
 

@@ -1,0 +1,1 @@
+../../tlc/opening.py
