@@ -27,6 +27,7 @@ def measure(command: list[str]) -> Sample:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as at users'
         os.execv(command[0], command)
     _, status, usage = os.wait4(pid, 0)
     if status:

@@ -14,6 +14,7 @@ from tlc.runtime import strict_json, zip_file
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import FORMAT_VERSION
 from tlc.runtime.mapped_file import map_file
+from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,7 +213,5 @@ def _digests(
 
 
 def _check_digest(path: str, name: str, contents: bytes | memoryview, digest: str) -> None:
-    import hashlib
-
-    if hashlib.sha256(contents).hexdigest() != digest:
+    if sha256(contents) != digest:
         raise _damaged(path, f"its member {name!r} is damaged (SHA-256)")

@@ -13,6 +13,7 @@ import struct
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.mapped_file import map_file
+from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,11 +118,8 @@ class Part:
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the header and the table of tensors, and of the file's size."""
         if not self._fingerprint:
-            import hashlib
-
-            digest = hashlib.sha256(memoryview(self.mapping)[: self.table_end])
-            digest.update(struct.pack("<Q", len(self.mapping)))
-            self._fingerprint = digest.hexdigest()
+            table = memoryview(self.mapping)[: self.table_end]
+            self._fingerprint = sha256(table, struct.pack("<Q", len(self.mapping)))
         return self._fingerprint
 
 
@@ -170,10 +168,8 @@ class ModelFile:
         """
         if len(self.parts) == 1:
             return self.parts[0].fingerprint
-        import hashlib
-
         listed = "".join(f"{part.fingerprint} {part.name}\n" for part in self.parts)
-        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+        return sha256(listed.encode("utf-8", "surrogateescape"))
 
     def view(self, name: str) -> memoryview:
         """The stored bytes of a tensor, read-only, without a copy. Raises RunError E0602.

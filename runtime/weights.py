@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from tlc.runtime.errors import RunError
+from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,13 +232,6 @@ def bytes_of(encoding: str, count: int) -> int:
         if name == encoding and count % block == 0:
             return count // block * width
     raise ValueError(f"{count} elements cannot be stored as {encoding}")
-
-
-def sha256(data: memoryview) -> str:
-    """The SHA-256 of bytes, in hex."""
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
 
 
 def find(path: str, folders: list[str]) -> str:

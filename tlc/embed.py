@@ -10,8 +10,9 @@ from tlc.frontend.diagnostics import error
 from tlc.ir.core import Module
 from tlc.runtime.model_file import ModelFile
 from tlc.runtime.progress import Progress
+from tlc.runtime.sha256 import sha256
 from tlc.runtime.tokenizer import embedded
-from tlc.runtime.weights import MEMBER, TOKENIZERS, bytes_of, sha256, stored_as
+from tlc.runtime.weights import MEMBER, TOKENIZERS, bytes_of, stored_as
 
 PAGE = 16384  # of Apple's processors: a tensor of a page or more starts on one, so it can be mapped
 LINE = 64  # of a cache: smaller tensors share a page
