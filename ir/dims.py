@@ -192,13 +192,17 @@ def truncated(left: int, right: int) -> int:
     return quotient if (left < 0) == (right < 0) else -quotient
 
 
+# what a run hashes of its seed: 31 bits, which the runtime knows by this name too
+SEED = Dim.of("$seed")
+
+
 def product(dims: Iterable[Dim]) -> Dim:
     """The product of dimensions; 1 for none."""
     return reduce(mul, dims, Dim.of(1))
 
 
 _MAX_DEPTH = 64
-_TOKEN = re.compile(r"\s*(\d+|\w+(?:\?\d+)?|\?\d*|\$\d+|//|<=|==|[<%*+()-])")
+_TOKEN = re.compile(r"\s*(\d+|\w+(?:\?\d+)?|\?\d*|\$\w+|//|<=|==|[<%*+()-])")
 
 
 def parse_dim(text: str) -> Dim:

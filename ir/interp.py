@@ -14,7 +14,7 @@ import numpy as np
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Op, Value
-from tlc.ir.dims import Dim
+from tlc.ir.dims import SEED, Dim
 from tlc.ir.opdef import OpDef
 from tlc.ir.types import FLOATS, TensorType, Type
 
@@ -33,6 +33,7 @@ class Host:
     """
 
     wide = False
+    seed = 0  # what random numbers are hashed from
 
     def weight(self, model: int, tensor: str, dtype: str) -> Array:
         """A model's tensor in the dtype asked for."""
@@ -104,7 +105,8 @@ def _solve(dim: Dim, size: int, sizes: dict[str, int]) -> None:
 def run(func: Func, args: Sequence[Array], host: Host | None = None) -> list[Array]:
     """The results of a function. Raises Failure when a run-time check does not hold."""
     sizes = bind_symbols(func, args)
-    frame = _Frame(sizes, host or Host())
+    host = host or Host()
+    frame = _Frame({**sizes, str(SEED): host.seed}, host)
     return frame.block(func.body, args)
 
 

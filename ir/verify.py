@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Module, Op, Value, symbols_of
-from tlc.ir.dims import Dim
+from tlc.ir.dims import SEED, Dim
 from tlc.ir.opdef import TENSORS, OpDef
 from tlc.ir.printer import print_module
 from tlc.ir.types import TensorType, Type
@@ -86,7 +86,7 @@ def _printed(module: Module) -> str:
 def _func(func: Func, stage: str) -> None:
     names = func.param_names
     _need(len(names) == len(func.params), f"{len(names)} names for {len(func.params)} parameters")
-    known: set[str] = set()
+    known = set(SEED.symbols())
     for value in func.params:
         _need(isinstance(value.type, TensorType), "a parameter is no tensor")
         known |= symbols_of(value.type)

@@ -2,6 +2,7 @@
 
     format, tlc        version of this contract; version of the tlc that wrote it
     source             name of the program's file
+    seed               of random numbers, when a run names no other
     store              what computed float16 values are stored as: f16, or f32 for --store f32
     macos              least macOS the kernels need, "13.0"
     members            sha256 of every other member of the archive
@@ -16,7 +17,8 @@
     profiles           per profile, the member with its kernel text, and its kernels
     entries            per entry: params, results, symbols, checks, slots, flags, once, steps
 
-Sizes are formulas over symbols (`evaluate`). Memory is named by a letter and a number: `p`
+Sizes are formulas over symbols (`evaluate`); `$seed` is a number that the run makes of its seed
+(`seed.py`). Memory is named by a letter and a number: `p`
 parameter, `w` weight, `c` constant, `s` slot of the arena, `k` kept result of `once`, `f` flag that
 a kernel raises; `[["w0", "w1"], formula]` is one of several weights.
 
@@ -149,8 +151,12 @@ def _is_formula(value: object, depth: int) -> bool:
     return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BYTES
+    return isinstance(value, int) and _whole(value) and 0 <= value <= MAX_BYTES
 
 
 def _flag(value: object) -> bool:
@@ -265,6 +271,7 @@ _MANIFEST = {
     "format": _count,
     "tlc": _text,
     "source": _text,
+    "seed": _whole,
     "store": _dtype,
     "macos": _text,
     "members": {"": _text},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, MAX_BYTES, evaluate, numel, size, symbols, word
+from tlc.runtime.seed import SEED
 from tlc.runtime.steps import Host, check, prepared
 
 TYPE_CHECKING = False
@@ -33,6 +34,7 @@ class Program:
         "device",
         "entries",
         "given",
+        "seed",
         "weights",
     )
 
@@ -56,6 +58,7 @@ class Program:
             )
         self.device, self.weights = device, weights
         self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
+        self.seed: int = manifest["seed"]  # of random numbers
         self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
         made: Library | None = None
         if compiled is not None:
@@ -91,7 +94,7 @@ class Program:
         for buffer, arg in zip(bound.inputs, args, strict=True):
             if buffer.nbytes and arg.nbytes:
                 device.write(buffer, memoryview(arg).cast("B"))
-        found = bound.run(Host(write, full, self.given))
+        found = bound.run(Host(write, full, self.given, self.seed))
         return [
             (device.read(buffer, numel(shape, {}) * DTYPE_BYTES[dtype]), dtype, shape)
             for buffer, dtype, shape in found
@@ -336,7 +339,7 @@ class Bound:
         """
         for flag in self._flags:
             self.device.write(flag, b"\0\0\0\0")
-        sizes = dict(self.sizes)
+        sizes = {**self.sizes, SEED: host.key}
         for step in self._steps:
             step.run(self, sizes, host)
         self.check_flags()

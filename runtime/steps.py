@@ -12,6 +12,7 @@ import sys
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
+from tlc.runtime.seed import key_of
 from tlc.runtime.varying import Varying, compiled
 
 TYPE_CHECKING = False
@@ -214,15 +215,18 @@ _STEPS = {"assert": Assert, "loop": Loop, "if": If, "read": Read, "check": Check
 class Host:
     """What the host does between launches: printing, reading and saving."""
 
-    __slots__ = ("_full", "_given", "_texts", "_write")
+    __slots__ = ("_full", "_given", "_texts", "_write", "key")
 
     def __init__(
         self,
         write: Callable[[str], object],
         full: bool = False,
         given: Mapping[str, str] | None = None,
+        seed: int = 0,
     ) -> None:
-        """`given` are the arguments of the run, as `arg` reads them."""
+        """`given` are the arguments of the run, as `arg` reads them; `seed` is that of random
+        numbers."""
+        self.key = key_of(seed)
         self._write, self._full, self._given = write, full, given or {}
         self._texts: Texts | None = None
 

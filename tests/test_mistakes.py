@@ -205,7 +205,6 @@ COMMANDS = [
     "run p.tl --entry layer --input x=x.npy --device reference",
     "run p.tl --check-finite",
     "run p.metallib --store f32",
-    "run p.metallib --seed 3",
     "build p.tl --min-macos 10.0",
     "build p.tl --min-macos new",
     "build p.tl --range --entry layr",

@@ -38,20 +38,33 @@ def test_a_seed_decides_the_numbers(program: Path, capsys: pytest.CaptureFixture
     assert len(set(lines)) == 3
 
 
-def test_an_artifact_keeps_the_seed_of_its_build(
+def test_an_artifact_has_the_seed_of_its_build_where_a_run_names_no_other(
     program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact = program.with_suffix(".metallib")
     assert run(["build", str(program), "--seed", "3"]) == 0
     wanted = printed(capsys, "run", str(program), "--device", "cpu", "--seed", "3")
-    assert printed(capsys, "run", str(artifact), "--device", "cpu") == wanted
-    assert run(["run", str(artifact), "--seed", "4"]) == 1
-    assert "the seed of an artifact is that of its build" in capsys.readouterr().err
+    for device in ("cpu", "reference"):
+        ran = ("run", str(artifact), "--device", device)
+        assert printed(capsys, *ran) == wanted
+        other = printed(capsys, *ran, "--seed", "4")
+        assert other == printed(capsys, "run", str(program), "--device", "cpu", "--seed", "4")
+        assert other != wanted
+
+
+def test_python_gives_a_seed_to_an_artifact(program: Path) -> None:
+    assert run(["build", str(program)]) == 0
+    path, zeros = program.with_suffix(".metallib"), np.zeros(5, np.float32)
+    drawn = [tlc.load(path, device="cpu", seed=seed).f(zeros) for seed in (None, 0, 7)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[1] != drawn[2]).all()
 
 
 def test_a_seed_is_a_whole_number(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["run", str(program), "--seed", "1.5"]) == 2
     assert "`--seed` is a whole number, not `1.5`" in capsys.readouterr().err
+    assert run(["run", str(program), "--seed", "9" * 5000]) == 2
+    assert "more digits than a number of 64 bits" in capsys.readouterr().err
 
 
 def test_an_entry_draws_the_same_for_every_size() -> None:

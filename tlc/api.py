@@ -83,19 +83,25 @@ def compile(
     return _open(built, device, path)
 
 
-def load(artifact: str | os.PathLike[str], *, device: str = "auto") -> Model:
-    """Open an artifact that `tlc build` wrote. Raises RunError."""
+def load(
+    artifact: str | os.PathLike[str], *, device: str = "auto", seed: int | None = None
+) -> Model:
+    """Open an artifact that `tlc build` wrote; `seed` is that of random numbers, and the one of the
+    build when left out. Raises RunError."""
     from tlc.runtime.artifact import read_artifact
 
     path = os.fspath(artifact)
-    return _open(read_artifact(path), device, path)
+    return _open(read_artifact(path), device, path, seed)
 
 
-def _open(artifact: Any, device: str, path: str) -> Model:
+def _open(artifact: Any, device: str, path: str, seed: int | None = None) -> Model:
     from tlc.runner import open_program
 
     folders = [os.path.dirname(os.path.abspath(path)), os.getcwd()]
-    return Model(*open_program(artifact, device, folders))
+    program, name = open_program(artifact, device, folders)
+    if seed is not None:
+        program.seed = seed
+    return Model(program, name)
 
 
 __all__ = ["Model", "RunError", "compile", "load"]

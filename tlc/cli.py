@@ -92,8 +92,11 @@ def _range(path: str, options: dict[str, Any]) -> int:
     from tlc import driver, ranges
 
     folders = [os.path.dirname(path), ""]
-    build = driver.build if options["calibrate"] else driver.unfused
-    built = build(path, seed=int(options["seed"] or 0), store=options["store"] or "f16")
+    store = options["store"] or "f16"
+    if options["calibrate"]:
+        built = driver.build(path, seed=int(options["seed"] or 0), store=store)
+    else:
+        built = driver.unfused(path, store=store)
     show_diagnostics(built.warnings, options)
     if options["calibrate"]:
         print(ranges.calibrated(built, options["entry"] or "main", options["calibrate"], folders))

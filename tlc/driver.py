@@ -17,7 +17,9 @@ from tlc import __version__
 from tlc.frontend.diagnostics import CompileError, Diagnostic, error
 from tlc.frontend.source import Source
 from tlc.ir.core import Module
+from tlc.ir.dims import SEED, Dim
 from tlc.opening import importer, model_opener, read, tokenizer_opener
+from tlc.runtime.seed import key_of
 
 if TYPE_CHECKING:
     from tlc.ir.lower import Lowered
@@ -85,7 +87,8 @@ def build(
     """Compile the program of a file (or `text`, which then only has the file's name; or IR that was
     `lowered` from no program at all).
 
-    `seed` is that of random numbers. With `blocks`, its `test` and `bench` blocks are entries too.
+    `seed` is that of random numbers, where a run names no other. With `blocks`, its `test` and
+    `bench` blocks are entries too.
     `store` is what computed float16 values are stored as, `f16` or `f32` (`ir/passes/widen.py`).
     With `embed_weights`, the weights are stored in the artifact; with `hash_weights`, a run refuses
     other numbers of the same layout. Raises CompileError with everything that is wrong with the
@@ -108,7 +111,7 @@ def build(
         with flow.stage("lower"):
             from tlc.ir.verify import verify as verify_ir
 
-            lowered = _lowered(tree, path, flow, seed, blocks)
+            lowered = _lowered(tree, path, flow, blocks)
             flow.warnings += lowered.warnings
             if verify:
                 verify_ir(lowered.module)
@@ -141,13 +144,13 @@ def build(
         weights = weights_of(
             lowered.module, planned.storage.weights, flow.models, embed_weights, hash_weights
         )
-        manifest, members = _members(lowered, planned, texts, name, store, min_macos, weights)
+        manifest, members = _members(lowered, planned, texts, name, seed, store, min_macos, weights)
     if emit == "plan":
         return Built(tuple(flow.warnings), json.dumps(manifest, indent=1) + "\n")
     return Built(tuple(flow.warnings), None, manifest, members, lowered.module)
 
 
-def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
+def unfused(path: str, *, store: str = "f16") -> Built:
     """The module of a program behind the passes that come before fusion, and nothing else.
 
     Raises CompileError as `build` does.
@@ -156,7 +159,7 @@ def unfused(path: str, *, seed: int = 0, store: str = "f16") -> Built:
 
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
-    lowered = _lowered(tree, path, flow, seed)
+    lowered = _lowered(tree, path, flow)
     flow.warnings += lowered.warnings
     optimise(lowered.module, flow.warnings.append, passes=_stored(store) + BEFORE_FUSION)
     return Built(tuple(flow.warnings), module=lowered.module)
@@ -168,7 +171,7 @@ def whole(path: str, kept: frozenset[str], seed: int = 0) -> tuple[Built, dict[s
     """
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
-    lowered = _lowered(tree, path, flow, seed, kept=kept)
+    lowered = _lowered(tree, path, flow, kept=kept, seed=Dim.of(key_of(seed)))
     flow.warnings += lowered.warnings
     return Built(tuple(flow.warnings), module=lowered.module), flow.models
 
@@ -232,9 +235,9 @@ def _lowered(
     tree: Any,
     path: str,
     flow: _Flow,
-    seed: int,
     blocks: bool = False,
     kept: frozenset[str] = frozenset(),
+    seed: Dim = SEED,
 ) -> Lowered:
     from tlc.ir.lower import lower
 
@@ -283,6 +286,7 @@ def _members(
     planned: Any,
     texts: dict[str, str],
     name: str,
+    seed: int,
     store: str,
     min_macos: str | None,
     weights: Any,
@@ -307,6 +311,7 @@ def _members(
         "format": FORMAT_VERSION,
         "tlc": __version__,
         "source": name,
+        "seed": seed,
         "store": store,
         "macos": needed,
         "members": member_digests(members),

@@ -42,7 +42,7 @@ _COMMON = (
     Option("error-format", "how errors are written", "FORMAT", ("text", "json"), "text"),
     Option("color", "colored messages", "WHEN", ("auto", "always", "never"), "auto"),
 )
-_SEED = Option("seed", "of random numbers, when a program is built; 0 when left out", "N")
+_SEED = Option("seed", "of random numbers; that of the build, or 0, when left out", "N")
 _STORE = Option(
     "store", "how computed float16 values are stored; f16 when left out", "DTYPE", ("f16", "f32")
 )
@@ -240,6 +240,8 @@ def _option(command: Command, word: str, words: object, found: dict[str, object]
         raise UsageError(f"`--{option.name}` is one of {', '.join(option.choices)}, not `{value}`")
     if option.value == "N" and not value.removeprefix("-").isdecimal():
         raise UsageError(f"`--{option.name}` is a whole number, not `{value}`")
+    if option.value == "N" and len(value) > 20:
+        raise UsageError(f"`--{option.name}` has more digits than a number of 64 bits")
     if option.many:
         found[option.name] = [*found[option.name], value]  # type: ignore[misc]
     else:

@@ -14,6 +14,7 @@ from tlc.ir.parser import parse_module
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import validate
 from tlc.runtime.program import Entry, named
+from tlc.runtime.seed import key_of
 from tlc.runtime.steps import explained
 from tlc.runtime.texts import Texts
 from tlc.runtime.weights import StoredWeights
@@ -31,6 +32,7 @@ class ReferenceProgram:
         """`host` may watch what runs. Raises RunError E0501 when the IR cannot be read."""
         self.host = host or ReferenceHost
         self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
+        self.seed: int = artifact.manifest.get("seed", 0)  # of random numbers
         validate(artifact.manifest)
         self.module = _module(artifact)
         manifest = artifact.manifest
@@ -56,6 +58,7 @@ class ReferenceProgram:
         func: Func = self.module.func(entry.name)
         self.last_host = self.host(self.weights, write, full)
         self.last_host.texts = Texts(self.given)
+        self.last_host.seed = key_of(self.seed)
         try:
             results = interp.run(func, args, self.last_host)
         except interp.Failure as problem:

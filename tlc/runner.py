@@ -34,7 +34,6 @@ def run(
         built = driver.build(
             path,
             timings=timings,
-            seed=int(options["seed"] or 0),
             store=options["store"] or "f16",
         )
         show(built.warnings)
@@ -42,8 +41,6 @@ def run(
     else:
         from tlc.runtime.artifact import read_artifact
 
-        if options["seed"] is not None:
-            raise RunError("E0504", "the seed of an artifact is that of its build")
         artifact = read_artifact(path)
         if options["store"] not in (None, artifact.manifest.get("store")):
             raise RunError(
@@ -62,6 +59,8 @@ def run(
         program, device = open_program(artifact, options["device"], folders)
     _placement(artifact.manifest, device, options)
     clock("load")
+    if options["seed"] is not None:
+        program.seed = int(options["seed"])
     entry = program.entry(options["entry"])
     program.given = _given(options, artifact.manifest["entries"][entry.name]["steps"])
     if entry.params or options["input"] or options["output"]:

@@ -13,7 +13,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
-from tlc.ir.dims import Dim
+from tlc.ir.dims import SEED, Dim
 from tlc.ir.lower.values import (
     Lowered,
     Model,
@@ -83,7 +83,7 @@ class Program:
     global_names: set[str]
     open_model: OpenModel
     open_tokenizer: OpenTokenizer | None = None
-    seed: int = 0  # of random numbers
+    seed: Dim = SEED  # what random numbers are hashed from
     kept: frozenset[str] = frozenset()  # compositions that stay one operation
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError, La
 from tlc.frontend.source import Source, Span
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Module, Value
+from tlc.ir.dims import SEED, Dim
 from tlc.ir.lower import assignment, calls, composite, imports, statements, structs, tensors
 from tlc.ir.lower.context import (
     Context,
@@ -55,7 +56,7 @@ def lower(
     tree: ast.Program,
     open_model: OpenModel,
     import_file: ImportFile | None = None,
-    seed: int = 0,
+    seed: Dim = SEED,
     blocks: bool = False,
     kept: frozenset[str] = frozenset(),
     open_tokenizer: OpenTokenizer | None = None,
@@ -65,8 +66,9 @@ def lower(
     `open_model(path, span)` gives the header of a model file, and `open_tokenizer` what is known of
     the tokenizer in one; both raise ModelProblem.
     `import_file(path, span)` gives the tree of the file that an `import` names, seen from the file
-    that the span lies in; it raises CompileError. `seed` is that of random numbers. With `blocks`,
-    every `test` and `bench` block is an entry too, called `test NAME` and `bench NAME`.
+    that the span lies in; it raises CompileError. `seed` is what random numbers are hashed
+    from: that of the run, or a number. With `blocks`, every `test` and `bench` block is an entry
+    too, called `test NAME` and `bench NAME`.
     Compositions that are `kept` stay one operation (`ir/builder.py`).
     """
     program = _declarations(tree, open_model, import_file)

@@ -53,26 +53,17 @@ defop(
 )
 
 
-def _key(seed: int, stream: int) -> int:
-    """32 bits of a seed and the number of a stream: splitmix64 (Steele et al. 2014), as an i32."""
-    z = (seed + (stream + 1) * 0x9E3779B97F4A7C15) % 2**64
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-    low = (z ^ (z >> 31)) % 2**32
-    return low - 2**32 if low >= 2**31 else low
-
-
-def _upper(b: Builder, shape: Sequence[Dim], seed: int, draw: Dim, stream: int = 0) -> Value:
+def _upper(b: Builder, shape: Sequence[Dim], seed: Dim, draw: Dim, stream: int = 0) -> Value:
     """24 random bits for each element, in float32.
 
-    Two keys are hashed from the seed and the draw's number, and added in the first two of the four
-    rounds that hash the element's index in row-major order.
+    Two keys are hashed from the seed and the numbers of the draw and of its stream, and added in
+    the first two of the four rounds that hash the element's index in row-major order.
     """
     count = product(shape)
     index = b.emit("iota", type=TensorType("i32", (count,)), axis=0)
     zero = b.scalar(0, index)
-    first = b.emit("mix", b.scalar(_key(seed, stream), index), b.scalar(draw, index))
-    first = b.emit("mix", b.emit("mix", first, zero), zero)
+    first = b.emit("mix", b.scalar(seed, index), b.scalar(draw, index))
+    first = b.emit("mix", b.emit("mix", first, b.scalar(stream, index)), zero)
     second = b.emit("mix", b.emit("mix", first, zero), zero)
     bits = index
     for key in (first, second, zero, zero):
@@ -80,7 +71,7 @@ def _upper(b: Builder, shape: Sequence[Dim], seed: int, draw: Dim, stream: int =
     return b.reshape(b.f32(b.emit("upper_bits", bits)), shape)
 
 
-def uniform(b: Builder, shape: Sequence[Dim], dtype: str, seed: int, draw: Dim) -> Value:
+def uniform(b: Builder, shape: Sequence[Dim], dtype: str, seed: Dim, draw: Dim) -> Value:
     """Numbers of [0, 1): multiples of 2^-24, or of 2^-11 in float16, so that none is rounded."""
     upper = _upper(b, shape, seed, draw)
     if dtype == "f32":
@@ -89,7 +80,7 @@ def uniform(b: Builder, shape: Sequence[Dim], dtype: str, seed: int, draw: Dim) 
     return b.cast(b.emit("mul", whole, b.scalar(2.0**-11, whole)), dtype)
 
 
-def between(b: Builder, shape: Sequence[Dim], seed: int, draw: Dim) -> Value:
+def between(b: Builder, shape: Sequence[Dim], seed: Dim, draw: Dim) -> Value:
     """Numbers in float32 that are neither 0 nor 1: odd multiples of 2^-24."""
     upper = _upper(b, shape, seed, draw)
     whole = b.emit("floor", b.emit("mul", upper, b.scalar(0.5, upper)))
@@ -101,7 +92,7 @@ def normal(
     b: Builder,
     shape: Sequence[Dim],
     dtype: str,
-    seed: int,
+    seed: Dim,
     draw: Dim,
     mean: float = 0.0,
     std: float = 1.0,

@@ -16,7 +16,7 @@ from tlc.ir.ops.reduce import along
 _LEAST = 1e-30
 
 
-def sampled(b: Builder, logits: Value, temperature: Value, seed: int, draw: Dim) -> Value:
+def sampled(b: Builder, logits: Value, temperature: Value, seed: Dim, draw: Dim) -> Value:
     """An index of the last axis drawn from softmax(logits / temperature); the largest at 0.
 
     The largest of logits + temperature * g, with g = -log(-log(u)) of uniform u, has just these

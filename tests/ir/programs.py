@@ -17,6 +17,7 @@ from tlc.ir.lower import Lowered, lower
 from tlc.ir.lower.values import ModelProblem
 from tlc.ir.printer import print_module
 from tlc.ir.verify import verify
+from tlc.runtime.seed import key_of
 
 Array = np.ndarray[Any, Any]
 
@@ -92,6 +93,8 @@ def ir(text: str, models: Mapping[str, FakeModel] | None = None) -> str:
 
 class Screen(interp.Host):
     """Keeps what a program prints and saves, and gives it the weights of fake models."""
+
+    seed = key_of(0)
 
     def __init__(self, models: Sequence[FakeModel] = ()) -> None:
         self.models = models

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from tests.ir.programs import lowered, run_func, value
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source
+from tlc.ir.dims import Dim
 from tlc.ir.lower import lower
+from tlc.runtime.seed import key_of
 
 COUNT = 100_000
 
@@ -22,10 +24,10 @@ def hashed(count: int, draw: int, seed: int = 0, stream: int = 0) -> NDArray[np.
     def mix(x: int, y: int) -> int:
         return ((x ^ x >> 16) * 0x45D9F3B + y) % 2**32
 
-    z = (seed + (stream + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (seed + 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-    first = mix(mix(mix((z ^ z >> 31) % 2**32, draw), 0), 0)
+    first = mix(mix(mix((z ^ z >> 31) % 2**31, draw), stream), 0)
     second = mix(mix(first, 0), 0)
     return np.array(
         [mix(mix(mix(mix(i, first), second), 0), 0) >> 8 for i in range(count)], np.uint32
@@ -70,7 +72,7 @@ def test_normal_numbers_have_the_moments_of_the_normal_distribution() -> None:
 def _printed(text: str, seed: int = 0) -> list[NDArray[np.float64]]:
     tree, problems = parse(Source("test.tl", text))
     assert not problems
-    module = lower(tree, lambda path, span: pytest.fail(path), seed=seed).module
+    module = lower(tree, lambda path, span: pytest.fail(path), seed=Dim.of(key_of(seed))).module
     return [x.astype(np.float64) for x in run_func(module.func("main"))[1].printed]
 
 
