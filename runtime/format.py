@@ -304,7 +304,7 @@ def _step(step: object) -> bool:
     """Whether this is a step of a known kind."""
     if not isinstance(step, list) or not step or not isinstance(step[0], str):
         return False
-    return step[0] in _STEPS and not _misfit(step, _STEPS[step[0]], step[0])
+    return step[0] in _STEPS and not misfit(step, _STEPS[step[0]], step[0])
 
 
 def validate(manifest: dict[str, Any]) -> None:
@@ -313,7 +313,7 @@ def validate(manifest: dict[str, Any]) -> None:
     What a part refers to is checked here where that is cheap: kernels, printed values, models.
     Memory is looked up when it is bound.
     """
-    found = _misfit(manifest, _MANIFEST, "tlc.json")
+    found = misfit(manifest, _MANIFEST, "tlc.json")
     if found:
         raise _damaged(f"{found} is not as it should be")
     for name in ("hashes", "embedded"):
@@ -327,7 +327,7 @@ def validate(manifest: dict[str, Any]) -> None:
             raise _damaged(f"entry {name} has a slot without a size")
 
 
-def _misfit(value: Any, schema: Any, where: str) -> str:
+def misfit(value: Any, schema: Any, where: str) -> str:
     """Where a value first differs from a schema; an empty string when it fits."""
     if isinstance(schema, Pair):
         if not isinstance(value, list) or len(value) != len(schema):
@@ -344,7 +344,7 @@ def _misfit(value: Any, schema: Any, where: str) -> str:
         pairs = [(f"{where}.{key}", value[key], schema.get(key, schema.get(""))) for key in names]
     else:
         return "" if schema(value) else where
-    return next(filter(None, (_misfit(item, inner, at) for at, item, inner in pairs)), "")
+    return next(filter(None, (misfit(item, inner, at) for at, item, inner in pairs)), "")
 
 
 def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:

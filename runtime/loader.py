@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         def compiled(self) -> bytes | None: ...
 
 
-def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
+def load(
+    artifact: Artifact, device: Device, folders: list[str], kind: type[Program] = Program
+) -> Program:
     """A program on a device; `folders` are where relative paths of models are looked for.
 
     Raises RunError: E0501 for a damaged artifact, E0506 on an older macOS, and what the device and
@@ -37,7 +39,7 @@ def load(artifact: Artifact, device: Device, folders: list[str]) -> Program:
     weights = Weights(StoredWeights(manifest, folders, artifact.mapped), device)
     constants = artifact.member("constants.bin") if manifest["constants"] else b""
     compiled = artifact.compiled() if hasattr(device, "library_of") else None
-    return Program(manifest, artifact.text, memoryview(constants), weights, device, compiled)
+    return kind(manifest, artifact.text, memoryview(constants), weights, device, compiled)
 
 
 def running_macos() -> str | None:

@@ -71,8 +71,12 @@ class Program:
             if offset + nbytes > len(constants):
                 raise RunError("E0501", "the artifact is damaged: a constant lies outside of it")
         self.entries = {
-            name: Entry(self, name, entry, constants) for name, entry in manifest["entries"].items()
+            name: self.made(name, entry, constants) for name, entry in manifest["entries"].items()
         }
+
+    def made(self, name: str, record: dict[str, Any], constants: memoryview) -> Entry:
+        """An entry of the manifest."""
+        return Entry(self, name, record, constants)
 
     def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503 with the names there are."""
@@ -89,12 +93,18 @@ class Program:
 
         The bytes are valid until the next call. Raises RunError E0504 and E0505.
         """
+        return self.run(entry, args, Host(write, full, self.given, self.seed))
+
+    def run(
+        self, entry: Entry, args: Sequence[Any], host: Host
+    ) -> list[tuple[memoryview, str, tuple[int, ...]]]:
+        """The same with a host that may watch what is printed and saved."""
         bound = entry.bound(tuple([a.shape for a in args]))
         device = self.device
         for buffer, arg in zip(bound.inputs, args, strict=True):
             if buffer.nbytes and arg.nbytes:
                 device.write(buffer, memoryview(arg).cast("B"))
-        found = bound.run(Host(write, full, self.given, self.seed))
+        found = bound.run(host)
         return [
             (device.read(buffer, numel(shape, {}) * DTYPE_BYTES[dtype]), dtype, shape)
             for buffer, dtype, shape in found
@@ -125,14 +135,14 @@ class Entry:
     """One entry: `main`, or a function."""
 
     __slots__ = (
-        *("_bound", "_constants", "_kept", "_record", "_shapes"),
-        *("name", "params", "program", "results"),
+        *("_bound", "_constants", "_kept", "_shapes"),
+        *("name", "params", "program", "record", "results"),
     )
 
     def __init__(
         self, program: Program, name: str, record: dict[str, Any], constants: memoryview
     ) -> None:
-        self.program, self.name, self._record, self._constants = program, name, record, constants
+        self.program, self.name, self.record, self._constants = program, name, record, constants
         self.params, self.results = record["params"], record["results"]
         self._bound: dict[tuple[int, ...], Bound] = {}  # by sizes
         self._shapes: dict[tuple[tuple[int, ...], ...], Bound] = {}  # the same by argument shapes
@@ -157,7 +167,7 @@ class Entry:
             for formula, length in zip(param["shape"], shape, strict=True):
                 if isinstance(formula, str) and formula not in found:
                     found[formula], givers[formula] = length, param["name"]
-        for symbol in self._record["symbols"]:
+        for symbol in self.record["symbols"]:
             if symbol not in found:
                 found[symbol] = self._solved(symbol, shapes)
         for param, shape in zip(self.params, shapes, strict=True):
@@ -209,9 +219,9 @@ class Entry:
         """What `once` computes, computed at the first call."""
         if self._kept is None:
             device, flags = self.program.device, self.flags()
-            self._kept = [device.buffer(size(f, {})) for f in self._record["kept"]]
+            self._kept = [device.buffer(size(f, {})) for f in self.record["kept"]]
             try:
-                launches = [self.launch(step, {}, {"f": flags}) for step in self._record["once"]]
+                launches = [self.launch(step, {}, {"f": flags}) for step in self.record["once"]]
                 device.run(self.program.batch(launches))
                 self.check(flags)
             except RunError:
@@ -221,11 +231,11 @@ class Entry:
 
     def flags(self) -> list[Buffer]:
         """Memory for the flags that kernels raise, all down."""
-        return [self.program.device.buffer(4) for _ in self._record["flags"]]
+        return [self.program.device.buffer(4) for _ in self.record["flags"]]
 
     def check(self, flags: list[Buffer]) -> None:
         """Raises RunError E0505 when a kernel has raised a flag."""
-        for flag, text in zip(flags, self._record["flags"], strict=True):
+        for flag, text in zip(flags, self.record["flags"], strict=True):
             if any(self.program.device.read(flag, 4)):
                 raise RunError("E0505", text)
 
@@ -254,8 +264,11 @@ class Entry:
         self, step: list[Any], sizes: dict[str, int], memory: dict[str, list[Buffer]]
     ) -> Launch:
         """A launch for these sizes."""
+        return self.launch_on(step, sizes, [self.buffer(name, memory, sizes) for name in step[2]])
+
+    def launch_on(self, step: list[Any], sizes: dict[str, int], buffers: list[Buffer]) -> Launch:
+        """The same on given memory."""
         _, kernel, groups, dims = self.variant(step, sizes)
-        buffers = [self.buffer(name, memory, sizes) for name in step[2]]
         words = b"".join(word(d, sizes) for d in dims)
         return Launch(self.program.kernel(kernel), buffers, size(groups, sizes), words or None)
 
@@ -277,7 +290,7 @@ class Bound:
     )
 
     def __init__(self, entry: Entry, sizes: dict[str, int]) -> None:
-        record, device = entry._record, entry.program.device
+        record, device = entry.record, entry.program.device
         for left, right, text, place in record["checks"]:
             check(left, right, text, place, sizes)
         self._entry, self.sizes = entry, sizes

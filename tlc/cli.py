@@ -72,6 +72,13 @@ def _build(path: str, options: dict[str, Any]) -> int:
         sys.stdout.write(built.shown)
         return 0
     output = options["output"] or os.path.splitext(path)[0] + ".metallib"
+    if options["selftest"]:
+        from tlc.record import with_selftest
+
+        built, missing = with_selftest(built, [os.path.dirname(path), ""])
+        if missing:
+            text = f"the self-test has no launch of {', '.join(missing)}"
+            print(f"note: {text}", file=sys.stderr)
     library = b""
     if not options["source-only"]:
         library = driver.compiled(built, lambda text: sys.stderr.write(f"note: {text}\n"))

@@ -337,8 +337,12 @@ def _members(
         "entries": planned.entries,
         "skipped": lowered.skipped,
     }
-    text = json.dumps(manifest, separators=(",", ":"), sort_keys=True)
-    return manifest, {"tlc.json": text.encode(), **members}
+    return manifest, {"tlc.json": manifest_member(manifest), **members}
+
+
+def manifest_member(manifest: dict[str, Any]) -> bytes:
+    """The manifest as an artifact holds it."""
+    return json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _version(text: str) -> tuple[int, int]:

@@ -94,7 +94,7 @@ def check_program(path: str) -> None:
         device: Any = EmulatorDevice(mode, Schedule(order))
         program = load(built, device, [os.path.dirname(path), ""])
         for name, entry in program.entries.items():
-            if name.startswith("bench ") or (args := _sampled(entry)) is None:
+            if name.startswith("bench ") or (args := sampled(entry)) is None:
                 continue
             came: list[Any] = []
             try:
@@ -108,7 +108,7 @@ def check_program(path: str) -> None:
                 raise RunError("E0704", what)
 
 
-def _sampled(entry: Any) -> list[NDArray[Any]] | None:
+def sampled(entry: Any, odd: tuple[int, ...] = ODD) -> list[NDArray[Any]] | None:
     """Arguments at random for an entry; None where a size is computed from others."""
     rng = np.random.default_rng(1)
     sizes: dict[str, int] = {}
@@ -117,7 +117,7 @@ def _sampled(entry: Any) -> list[NDArray[Any]] | None:
         if any(isinstance(size, list) for size in param["shape"]):
             return None
         shape = [
-            sizes.setdefault(size, ODD[len(sizes) % len(ODD)]) if isinstance(size, str) else size
+            sizes.setdefault(size, odd[len(sizes) % len(odd)]) if isinstance(size, str) else size
             for size in param["shape"]
         ]
         if param["dtype"] in ("i32", "bool"):

@@ -11,9 +11,10 @@ STAGES = ("tokens", "ast", "ir", "plan", "msl")
 
 
 class Option:
-    """`--name VALUE`, or a switch when `value` is empty; `choices` limits the value."""
+    """`--name VALUE`, or a switch when `value` is empty; `choices` limits the value, or each of
+    several with commas between."""
 
-    __slots__ = ("choices", "default", "help", "many", "name", "short", "value")
+    __slots__ = ("choices", "default", "help", "listed", "many", "name", "short", "value")
 
     def __init__(
         self,
@@ -24,9 +25,10 @@ class Option:
         default: str | None = None,
         short: str = "",
         many: bool = False,
+        listed: bool = False,
     ) -> None:
         self.name, self.help, self.value, self.choices = name, help, value, choices
-        self.default, self.short, self.many = default, short, many
+        self.default, self.short, self.many, self.listed = default, short, many, listed
 
 
 class Command:
@@ -55,7 +57,7 @@ _COMPILE = (
 _DEVICE = Option("device", "where to run", "DEVICE", DEVICES, "auto")
 _FULL = Option("print-full", "print long tensors in full")
 _RUN = (
-    _DEVICE,
+    Option("device", "where to run; two with --diff", "DEVICE", DEVICES, "auto", listed=True),
     Option("entry", "what to run", "NAME", default="main"),
     Option("input", "an argument of the entry", "NAME=FILE.npy", many=True),
     Option("output", "write the entry's result to a file", "FILE.npy"),
@@ -65,6 +67,8 @@ _RUN = (
     Option("temperature", "the same as --arg temperature=T", "T"),
     _FULL,
     Option("check-finite", "stop at the first NaN or infinity; runs on the reference device"),
+    Option("diff", "compare two devices, kernel by kernel: --device cpu,metal --diff"),
+    Option("selftest", "try the kernels of an artifact that was built with --selftest"),
 )
 
 COMMANDS = (
@@ -86,6 +90,7 @@ COMMANDS = (
             Option("min-macos", "fail if the kernels need a newer macOS", "VERSION"),
             Option("source-only", "do not call Apple's compiler where it is installed"),
             Option("embed-weights", "store the weights in the artifact, which then runs alone"),
+            Option("selftest", "add a launch of each kernel, as the emulator ran it, to try again"),
             Option("hash-weights", "refuse changed numbers too, not only a changed file layout"),
             Option("range", "show how large the float16 values of each line can get"),
             Option("entry", "what --range looks at, or what is exported to Core ML", "NAME"),
@@ -236,7 +241,8 @@ def _option(command: Command, word: str, words: object, found: dict[str, object]
         value = next(words, "")  # type: ignore[call-overload]
         if not value:
             raise UsageError(f"`--{option.name}` needs a value: --{option.name} {option.value}")
-    if option.choices and value not in option.choices:
+    values = value.split(",") if option.listed else [value]
+    if option.choices and not set(values) <= set(option.choices):
         raise UsageError(f"`--{option.name}` is one of {', '.join(option.choices)}, not `{value}`")
     if option.value == "N" and not value.removeprefix("-").isdecimal():
         raise UsageError(f"`--{option.name}` is a whole number, not `{value}`")

@@ -50,6 +50,10 @@ def run(
             )
     clock("open")
     folders = [os.path.dirname(path), ""]
+    if options["diff"]:
+        from tlc.compare import compare
+
+        return compare(artifact, folders, options)
     if options["check-finite"]:
         from tlc.finite import FiniteHost
         from tlc.reference import ReferenceProgram
@@ -59,10 +63,12 @@ def run(
         program, device = open_program(artifact, options["device"], folders)
     _placement(artifact.manifest, device, options)
     clock("load")
+    if options["selftest"]:
+        return _selftest(artifact, program, device)
     if options["seed"] is not None:
         program.seed = int(options["seed"])
     entry = program.entry(options["entry"])
-    program.given = _given(options, artifact.manifest["entries"][entry.name]["steps"])
+    program.given = given_arguments(options, artifact.manifest["entries"][entry.name]["steps"])
     if entry.params or options["input"] or options["output"]:
         _with_arrays(program, entry, options)
     else:
@@ -77,7 +83,7 @@ def run(
 _SHORT = ("prompt", "max-tokens", "temperature")  # options that are arguments of that name
 
 
-def _given(options: dict[str, Any], steps: list[Any]) -> dict[str, str]:
+def given_arguments(options: dict[str, Any], steps: list[Any]) -> dict[str, str]:
     """The arguments of the run by name. Raises RunError E0504 for one that is never read."""
     given = {o.replace("-", "_"): options[o] for o in _SHORT if options[o] is not None}
     for pair in options["arg"]:
@@ -127,6 +133,14 @@ def open_program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, s
 
     opened = open_device(device)
     return load(artifact, opened, folders), opened.name
+
+
+def _selftest(artifact: Any, program: Any, device: str) -> int:
+    from tlc.runtime.recorded import selftest
+
+    if device == "reference":
+        raise RunError("E0504", "the reference device launches no kernels", "use --device cpu")
+    return selftest(artifact, program, device)
 
 
 def _placement(manifest: dict[str, Any], device: str, options: dict[str, Any]) -> None:
