@@ -39,7 +39,7 @@ def in_form(
         parts.append(f"{text:{side}{width}}" if width else text)
     else:
         spec = (f"{side}{width}" if width else "") + ("" if digits is None else f".{int(digits)}")
-        parts.append(("form", spec, merged(own)) if spec else own[0])
+        parts += [("form", spec, merged(own))] if spec else own
 
 
 def part(
