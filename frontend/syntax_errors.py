@@ -122,6 +122,16 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"write `{start.text} = {start.text} {before.text} …`"
     if found.kind == "=" and kinds[:2] == ["for", "("]:
         return "a loop over numbers is written `for i in range(n) { … }`"
+    if found.kind == "=" and before.kind == "..":
+        return "the end of `a..b` is left out: write `a..b + 1` for one more"
+    if found.kind == ":" and ":" in kinds and "]" in expected:
+        return "a slice has no step; an index tensor chooses rows: `x[tensor<int>([0, 2])]`"
+    if found.text == before.text and found.text in ("<", ">"):
+        return "numbers are shifted by `* 2 ** n` and `/ 2 ** n`"
+    if found.kind == "|" and "NUMBER" in expected:
+        return ELSEWHERE["lambda"]
+    if found.kind == "=" and start.kind == "fn" and ")" in expected:
+        return "parameters have no default values: every call gives them all"
     if found.kind == ">" and before.kind == "<":
         return "values that are not equal are told with `!=`"
     if found.kind in OPERATORS and kinds == ["let", "NAME"]:
@@ -132,6 +142,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return "comparisons do not chain: join two of them with `&&`"
     if "?" in (found.kind, *kinds) or (found.kind == "if" and "NEWLINE" in expected):
         return "a choice between values is written `if c then a else b`"
+    if found.kind == ":" and before.kind == "STRING" and "=>" not in expected:
+        return "there are no dictionaries: the fields of a `struct` have names"
     if found.kind == "," and kinds == ["let", "NAME"]:
         return f"a tuple is taken apart with `let ({before.text}, …) = …`"
     if found.kind == "," and start.kind == "return":

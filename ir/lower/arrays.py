@@ -9,7 +9,8 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import control, indexing, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, tell, whole
+from tlc.ir.lower.types import Symbols, convert
+from tlc.ir.lower.values import Lowered, Vector, is_number, tell, whole
 
 
 def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
@@ -56,14 +57,35 @@ def with_item(
     cx: Context, items: Sequence[Lowered], at: int | Dim, value: Lowered, span: Span
 ) -> list[Lowered]:
     """The array with one element replaced."""
+    new = element(cx, items, value, span)
     if isinstance(at, int):
-        return [*items[:at], value, *items[at + 1 :]]
+        return alike(items, [*items[:at], new, *items[at + 1 :]])
 
     def chosen(number: int, old: Lowered) -> Lowered:
-        branches = (lambda: value, lambda: old)
+        branches = (lambda: new, lambda: old)
         return control.choose(cx, at.compare("==", number), branches, ((), ()), span)
 
-    return [chosen(number, old) for number, old in enumerate(items)]
+    return alike(items, [chosen(number, old) for number, old in enumerate(items)])
 
 
-__all__ = ["item", "place", "with_item"]
+def element(cx: Context, items: Sequence[Lowered], value: Lowered, span: Span) -> Lowered:
+    """A value as an element of this array: of the array's type where it has one, a whole number
+    among numbers with fractions as one of these."""
+    if not isinstance(items, Vector):
+        fractions = items and all(isinstance(item, float) for item in items)
+        return float(value) if fractions and is_number(value) else value
+    return convert(cx, items.item, value, span, "an element of this array", Symbols())
+
+
+def alike(old: Sequence[Lowered], items: list[Lowered]) -> list[Lowered]:
+    """The items as an array of the same kind as another."""
+    return Vector(items, old.item) if isinstance(old, Vector) else items
+
+
+def level(items: list[Lowered]) -> list[Lowered]:
+    """The items of an array as it is written: numbers have fractions all together or not at all."""
+    mixed = {type(item) for item in items} == {int, float}
+    return [float(item) for item in items] if mixed else items
+
+
+__all__ = ["alike", "element", "item", "level", "place", "with_item"]

@@ -10,14 +10,16 @@ from collections.abc import Callable
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
+from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, operators, reading, tensors
-from tlc.ir.lower.calls import Argument, builtin, place, shape_of
+from tlc.ir.lower.calls import Argument, builtin, call_form, place, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, is_number, tell, whole
-from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params, show_params
+from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params
 from tlc.ir.ops.shape import normal_axis
+from tlc.ir.types import show_shape
 
 Builtin = Callable[[Context, ast.Call, list[Argument]], Lowered]
 SPECIAL: dict[str, Builtin] = {}
@@ -31,7 +33,7 @@ def special(names: str, params: str = "") -> Callable[[Callable[..., Lowered]], 
     def register(function: Callable[..., Lowered]) -> Builtin:
         def run(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
             name = node.callee.span.text.rsplit(".", 1)[-1]
-            form = f"it is `{show_params(name, signature)}`"
+            form = call_form(name, signature)
             placed = place(
                 cx, signature, arguments(cx, node, first), f"`{name}`", node.span, hint=form
             )
@@ -124,21 +126,30 @@ SPECIAL["max"], SPECIAL["min"] = _extreme("max"), _extreme("min")
 
 
 def _layer_norm(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
-    """`layer_norm(x, [d], eps)` normalises the last dimension without scale and shift."""
+    """`layer_norm(x, [a, b], eps)` normalises the last dimensions, which have these sizes, without
+    scale and shift."""
     args = arguments(cx, node, first)
-    if len(args) in (2, 3) and isinstance(args[1].value, list):
-        x = need_tensor(cx, args[0])
-        shape = shape_of(cx, args[1].value, args[1].span)
-        if len(shape) != 1:
-            cx.unsupported("layer_norm over other dimensions than the last", args[1].span)
-        cx.builder.span = node.span
-        one, zero = (
-            cx.builder.broadcast(cx.builder.constant(v, x.tensor.with_shape(())), shape)
-            for v in (1.0, 0.0)
-        )
-        weights = [Argument(one, args[1].span), Argument(zero, args[1].span)]
-        args = [args[0], *weights, *args[2:]]
-    return builtin(cx, BUILTINS["layer_norm"], "layer_norm", args, node.span)
+    norm = BUILTINS["layer_norm"]
+    if len(args) not in (2, 3) or not isinstance(args[1].value, list):
+        return builtin(cx, norm, "layer_norm", args, node.span)
+    x, sizes = need_tensor(cx, args[0]), shape_of(cx, args[1].value, args[1].span)
+    outer, last = x.tensor.shape[: -len(sizes)], x.tensor.shape[-len(sizes) :]
+    text = f"the last dimensions of {x.type} are not {show_shape(sizes)}"
+    b = cx.builder
+    b.span = node.span
+    pairs = list(zip(last, sizes, strict=False))
+    surely = any(size != wanted and (size - wanted).is_static for size, wanted in pairs)
+    if not 0 < len(sizes) == len(last) or surely:
+        cx.fail("E0301", text, args[1].span)
+    for size, wanted in pairs:
+        b.check(size, wanted, text)
+    flat = numel(last)
+    given = [b.reshape(x, (*outer, flat))]
+    given += [b.broadcast(b.constant(v, x.tensor.with_shape(())), (flat,)) for v in (1.0, 0.0)]
+    parts = [Argument(value, args[0].span) for value in given]
+    return b.reshape(
+        builtin(cx, norm, "layer_norm", [*parts, *args[2:]], node.span), x.tensor.shape
+    )
 
 
 SPECIAL["layer_norm"] = _layer_norm

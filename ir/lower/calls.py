@@ -15,6 +15,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import (
     composite,
+    elsewhere,
     expressions,
     indexing,
     operators,
@@ -84,8 +85,8 @@ def call(cx: Context, node: ast.Call) -> Lowered:
     what = "method" if first else "function"
     hint = structs.instead(cx, node.callee, first[0].value if first else None)
     hint = hint or did_you_mean(name, known)
-    if name in _ELSEWHERE:
-        hint = f"here that is {_ELSEWHERE[name]}"
+    if name in elsewhere.FUNCTIONS:
+        hint = f"here that is {elsewhere.FUNCTIONS[name]}"
     scope = None if first else cx.scope.find(name)
     if scope is not None:
         cx.fail("E0302", f"`{name}` is {describe(scope.names[name])}, and no function", at)
@@ -103,27 +104,6 @@ _LATER = frozenset((
     "compute_hits_at_k", "compute_mean_rank", "relational_aggregate",
 ))
 # fmt: on
-
-
-# what functions of NumPy and PyTorch are called here
-_ELSEWHERE = {
-    "view": "`reshape(x, shape)`",
-    "expand": "`broadcast_to(x, shape)`",
-    "mm": "`a @ b`",
-    "bmm": "`a @ b`",
-    "dot": "`a @ b`",
-    "concatenate": "`concat(a, b, dim)`",
-    "astype": "`x as float32`",
-    "size": "`x.shape`",
-    "numel": "the product of `x.shape`",
-    "item": "left out: a tensor of one element is a number",
-    "power": "`a ** b`",
-    "multiply": "`a * b`",
-    "tile": "`repeat(x, n, dim)`",
-    "t": "`x.T`",
-    "norm": "`sqrt(sum(x * x))`",
-    "eye": "`one_hot(range(n), n)`",
-}
 
 
 def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
@@ -291,12 +271,19 @@ def _last(fn: ast.Fn) -> Span:
 # ---- builtins ------------------------------------------------------------------------------------
 
 
+def call_form(name: str, params: Sequence[Param]) -> str:
+    """A hint: how a builtin is called."""
+    lists = {"shape": "[2, 3]", "axes": "[1, 0]"}
+    listed = "".join(f", with {p.name} as `{lists[p.name]}`" for p in params if p.name in lists)
+    return f"it is `{show_params(name, params)}`{listed}"
+
+
 def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span) -> Lowered:
     """A builtin of the registry: arguments are checked and handed on as its record says.
 
     An elementwise function of plain numbers is a plain number, computed at once.
     """
-    form = f"it is `{show_params(name, op.params)}`"
+    form = call_form(name, op.params)
     placed = place(cx, op.params, args, f"`{name}`", span, hint=form)
     given = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
     if op.elementwise and all(is_number(arg.value) for arg in given):

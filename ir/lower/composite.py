@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tlc.ir.lower.values import Lowered, Pieces, Struct
+from tlc.ir.lower.values import Lowered, Pieces, Struct, Vector
 
 Leaves = dict[str, Lowered]
 
@@ -56,4 +56,6 @@ def _made(like: Lowered, parts: list[Lowered]) -> Lowered:
         return Struct(like.decl, dict(zip(like.fields, parts, strict=True)), like.owner)
     if isinstance(like, Pieces):
         return Pieces(parts)
+    if isinstance(like, Vector):
+        return Vector(parts, like.item)
     return parts if isinstance(like, list) else tuple(parts)

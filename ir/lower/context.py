@@ -14,6 +14,7 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
 from tlc.ir.dims import SEED, Dim
+from tlc.ir.lower import elsewhere
 from tlc.ir.lower.values import (
     Lowered,
     Model,
@@ -183,6 +184,8 @@ class Context:
             hint = f"`{name}` is a function; call it: `{name}(...)`"
         elif name in SPELLINGS:
             hint = f"it is a type; numbers become one with `x as {name}`"
+        elif name in elsewhere.NAMES:
+            hint = f"here that is {elsewhere.NAMES[name]}"
         self.fail("E0201", f"unknown name `{name}`", span, hint=hint)
 
     @contextmanager

@@ -8,6 +8,7 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import (
+    arrays,
     calls,
     control,
     indexing,
@@ -40,7 +41,7 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
         case ast.Index():
             return indexing.index(cx, node)
         case ast.Array(items=items):
-            return [expression(cx, item) for item in items]
+            return arrays.level([expression(cx, item) for item in items])
         case ast.Tuple(items=items):
             return tuple(expression(cx, item) for item in items)
         case ast.Repeat(value=value, count=count):

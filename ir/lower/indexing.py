@@ -19,6 +19,7 @@ from tlc.ir.lower.values import (
     Struct,
     Tokenizer,
     describe,
+    is_number,
     tell,
     whole,
 )
@@ -31,6 +32,11 @@ _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
 def shape(value: Value) -> list[Lowered]:
     """A tensor's shape as the program sees it: numbers, and sizes that run time tells."""
     return [int(d) if d.is_static else d for d in value.tensor.shape]
+
+
+def is_scalar(value: Lowered) -> bool:
+    """Whether this is a number of the host, which a tensor without axes could be as well."""
+    return is_number(value) or isinstance(value, Dim)
 
 
 def attribute(cx: Context, node: ast.Attribute) -> Lowered:
@@ -51,6 +57,10 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
                 case "len" if value.tensor.rank:
                     return shape(value)[0]
             known: tuple[str, ...] = _TENSOR_MEMBERS
+        case _ if is_scalar(value) and name == "shape":
+            return []
+        case _ if is_scalar(value) and name in ("rank", "ndim"):
+            return 0
         case list() | tuple() if name == "len":
             return len(value)
         case tuple() if name.isdigit() and int(name) < len(value):
@@ -121,7 +131,8 @@ def _list_index(
         )
         if isinstance(low, Dim) or isinstance(high, Dim):
             cx.fail("E0304", "the ends of this slice must be known at build", item.span)
-        return value[low:high]
+        part = value[low:high]
+        return arrays.alike(value, part) if isinstance(part, list) else part
     at = arrays.place(cx, expressions.expression(cx, item), len(value), item.span)
     return arrays.item(cx, value, at, item.span)
 

@@ -48,6 +48,11 @@ def _fills(prefix: str, dtype: str) -> None:
         cx: Context, node: ast.Call, shape: Argument, value: Argument, device: Argument | None
     ) -> Value:
         number = value.value
+        if isinstance(number, Value) and not number.tensor.rank:
+            hint_device(cx, device)
+            cx.builder.span = node.span
+            dims = shape_of(cx, shape.value, shape.span)
+            return cx.builder.broadcast(cx.builder.cast(number, dtype), dims)
         if not is_number(number):
             cx.fail("E0302", f"a number is needed, and this is {describe(number)}", value.span)
         check_range(cx, number, dtype, value.span)
@@ -56,6 +61,10 @@ def _fills(prefix: str, dtype: str) -> None:
     special(prefix + "zeros", "shape: any, device: any = auto")(same(0.0))
     special(prefix + "ones", "shape: any, device: any = auto")(same(1.0))
     special(prefix + "full", "shape: any, value: any, device: any = auto")(full)
+    if prefix:
+        special(prefix + "arange", "shape: any")(
+            lambda cx, node, shape: _counted(cx, node, shape, dtype)
+        )
 
 
 for _prefix, _dtype in (("", "f16"), ("f16::", "f16"), ("f32::", "f32")):
@@ -69,11 +78,15 @@ def _arange(cx: Context, node: ast.Call, n: Argument, high: Argument | None) -> 
     if high is not None:
         return _range(cx, n, high)
     if isinstance(n.value, list):
-        shape = shape_of(cx, n.value, n.span)
-        flat = TensorType("f16", (numel(shape),))
-        counted = cx.emit("iota", type=flat, axis=0, span=node.span)
-        return cx.emit("reshape", counted, shape=shape, span=node.span)
+        return _counted(cx, node, n, "f16")
     return Range(0, reading.range_end(cx, n.value, n.span))
+
+
+def _counted(cx: Context, node: ast.Call, shape: Argument, dtype: str) -> Value:
+    """A tensor of a shape that counts through its elements."""
+    dims = shape_of(cx, shape.value, shape.span)
+    counted = cx.emit("iota", type=TensorType(dtype, (numel(dims),)), axis=0, span=node.span)
+    return cx.emit("reshape", counted, shape=dims, span=node.span)
 
 
 @special("range_i", "low: any, high: any")

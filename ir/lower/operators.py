@@ -83,6 +83,9 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         case "*", str(), int() if not isinstance(right, bool):
             limited(cx, len(left) * max(right, 0), node.span)
             return left * right
+        case "*", int(), str() if not isinstance(left, bool):
+            limited(cx, len(right) * max(left, 0), node.span)
+            return left * right
         # on their own, arrays are float16 tensors
         case _, list() | Range(), list() | Range() | int() | float() | Dim():
             return _tensor_binary(cx, op, left, right, node)

@@ -23,12 +23,12 @@ MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
 
 @special("shape", "x: any")
 def _shape(cx: Context, node: ast.Call, x: Argument) -> Lowered:
-    return indexing.shape(need_tensor(cx, x))
+    return [] if indexing.is_scalar(x.value) else indexing.shape(need_tensor(cx, x))
 
 
 @special("rank", "x: any")
 def _rank(cx: Context, node: ast.Call, x: Argument) -> int:
-    return need_tensor(cx, x).tensor.rank
+    return 0 if indexing.is_scalar(x.value) else need_tensor(cx, x).tensor.rank
 
 
 @special("len", "x: any")

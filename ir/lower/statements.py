@@ -230,6 +230,7 @@ def _let(
 ) -> None:
     value = _value(cx, node)
     if type is not None:
+        value = tensors.widened(cx, value, type, node.span)
         value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
     parts = (value,) if len(names) == 1 else _parts(cx, value, len(names), at.span)
     for name, part in zip(names, parts, strict=True):
@@ -270,8 +271,6 @@ def _value(cx: Context, node: ast.Expr) -> Lowered:
 def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
     """`tensor x: float16[2, 3] = e`: a flat literal takes the declared shape, a number fills it,
     nothing means zeros."""
-    if node.role == "learnable":
-        cx.unsupported("`learnable`", node.span)
     type = declared(cx, node.type, bound_symbols(cx, node.type))
     known = all(d.is_static for d in type.shape)
     if node.value is not None:
@@ -283,6 +282,7 @@ def tensor_declaration(cx: Context, node: ast.TensorDecl) -> None:
             shape = type.shape if known else None
             value = literal(cx, value, type.dtype, node.value.span, shape)
         value = tensors.need_tensor(cx, value, node.value.span)
+        value = tensors.widened(cx, value, node.type, node.value.span)
         symbols = bound_symbols(cx, node.type)
         unify(cx, node.type, value, node.value.span, f"`{node.name}`", symbols)
     elif known:

@@ -68,7 +68,7 @@ def _number(cx: Context, text: Text, span: Span) -> Value:
     return cx.emit("text_float", text=text.dim, place=where(span), span=span)
 
 
-@special("to_float", "x: any")
+@special("to_float float", "x: any")
 def _to_float(cx: Context, node: ast.Call, x: Argument) -> Lowered:
     """A number in float32: what a string says, or a number as it is."""
     if isinstance(x.value, Text):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import check_range, literal
 from tlc.ir.lower.values import Flag, Lowered, Range, describe, first_piece, is_number, whole
-from tlc.ir.types import FLOATS, TensorType
+from tlc.ir.types import FLOATS, SPELLINGS, TensorType
 
 
 def as_tensor(cx: Context, value: Lowered, like: Lowered, span: Span) -> Value | None:
@@ -55,6 +56,14 @@ def counting(cx: Context, numbers: Range, dtype: str, span: Span) -> Value:
     b.check_at_most(low, high, f"the range {low}..{high} ends before it starts")
     steps = b.emit("iota", type=TensorType("f32", (high - low,)), axis=0)
     return b.cast(b.binary("add", steps, b.constant(low, TensorType("f32", ()))), dtype)
+
+
+def widened(cx: Context, value: Lowered, declared: ast.TypeExpr, span: Span) -> Lowered:
+    """A float16 tensor as float32 where a declaration says so, for nothing is lost by that."""
+    narrow = isinstance(value, Value) and value.tensor.dtype == "f16"
+    if not narrow or SPELLINGS.get(declared.name) != "f32":
+        return value
+    return cx.emit("cast", value, dtype="f32", span=span)
 
 
 def need_tensor(cx: Context, value: Lowered, span: Span) -> Value:

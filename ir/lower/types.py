@@ -25,6 +25,7 @@ from tlc.ir.lower.values import (
     Struct,
     Text,
     Tokenizer,
+    Vector,
     describe,
     first_piece,
     is_number,
@@ -364,7 +365,8 @@ def _items(
     _length(cx, node, Dim.of(len(value)), span, what, symbols)
     if item is None:
         return value
-    return [convert(cx, item, v, span, f"an element of {what}", symbols) for v in value]
+    items = [convert(cx, item, v, span, f"an element of {what}", symbols) for v in value]
+    return Vector(items, item) if item.name in _HOST_TYPES else items
 
 
 def _length(

@@ -6,7 +6,7 @@ time tells), a list (an array of the language), a tuple, and the classes below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -108,6 +108,16 @@ class Pieces(tuple[Value, ...]):
     """What `split` gives: a tuple of tensors, which stands for its first where one is wanted."""
 
     __slots__ = ()
+
+
+class Vector(list[Any]):
+    """An array whose elements are all of one type of the host, as those of `FloatVec()` are."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, items: Iterable[Any], item: ast.TypeExpr) -> None:
+        super().__init__(items)
+        self.item = item
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +322,7 @@ __all__ = [
     "TensorHeader",
     "Text",
     "Tokenizer",
+    "Vector",
     "Vocabulary",
     "Zipped",
     "describe",

@@ -9,13 +9,13 @@ from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing, models
+from tlc.ir.lower import arrays, indexing, models
 from tlc.ir.lower.builtins import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.calls import Argument, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import Symbols, convert
-from tlc.ir.lower.values import Lowered, Metadata, Range, Zipped, describe, whole
+from tlc.ir.lower.values import Lowered, Metadata, Range, Vector, Zipped, describe, whole
 from tlc.ir.lower.walks import Walk, walk
 
 MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
@@ -33,10 +33,10 @@ def _constructor(name: str) -> Builtin:
     def run(cx: Context, node: ast.Call, first: list[Argument]) -> list[Lowered]:
         args = arguments(cx, node, first)
         type = ast.TypeExpr(node.callee.span, _ELEMENTS[name])
-        return [
-            convert(cx, type, item, node.span, f"an element of `{name}`", Symbols())
-            for item in _items(args)
-        ]
+        what = f"an element of `{name}`"
+        return Vector(
+            (convert(cx, type, item, node.span, what, Symbols()) for item in _items(args)), type
+        )
 
     return run
 
@@ -66,7 +66,8 @@ def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> Lowered:
     if isinstance(v.value, Value) and v.value.tensor.rank == 1:
         more = literal(cx, [x.value], v.value.tensor.dtype, x.span)
         return cx.emit("concat", v.value, more, axis=0, span=node.span)
-    return [*_need_list(cx, v), x.value]
+    items = _need_list(cx, v)
+    return arrays.alike(items, [*items, arrays.element(cx, items, x.value, x.span)])
 
 
 def _index(cx: Context, at: Argument, length: int) -> int:
@@ -106,8 +107,7 @@ def _get(
 @special("set", "v: any, i: any, x: any")
 def _set(cx: Context, node: ast.Call, v: Argument, i: Argument, x: Argument) -> list[Lowered]:
     items = _need_list(cx, v)
-    at = _index(cx, i, len(items))
-    return [*items[:at], x.value, *items[at + 1 :]]
+    return arrays.with_item(cx, items, _index(cx, i, len(items)), x.value, x.span)
 
 
 @special("from_vec", "v: any, shape: any = none")

@@ -45,7 +45,7 @@ F16, F32 = np.float16, np.float32
         ("for i in arange(2) { print(i) }", ["0", "1"]),
         ("for i in 1..3 { print(i) }", ["1", "2"]),
         ("for i in 3..1 { print(i) }\nprint(9)", ["9"]),
-        ("for i in [5, 7.5] { print(i) }", ["5", "7.5"]),
+        ("for i in [5, 7.5] { print(i) }", ["5.0", "7.5"]),
         ("for i in {3, 4} { print(i) }", ["3", "4"]),
         ("for i in range(2.0) { print(i) }", ["0", "1"]),
         ("for s in zeros([2, 3]).shape { print(s) }", ["2", "3"]),
