@@ -109,9 +109,9 @@ kernel void matmul(
     uint group [[threadgroup_position_in_grid]],
     uint groups [[threadgroups_per_grid]])
 {
-    float left[192 * 256];
-    float panel[256u * TLC_PANEL];
-    float sums[192 * 160];
+    TLC_ALIGNED float left[192u * TLC_LEFT];
+    TLC_ALIGNED float panel[256u * TLC_PANEL];
+    TLC_ALIGNED float sums[192 * 160];
     for (uint tile = group; tile < dims.d0; tile += groups) {
         const uint m0 = tile * 192u;
         const uint n0 = 0u;
@@ -127,15 +127,13 @@ kernel void matmul(
                 const uint m = m0 + i;
                 device const half* x0_row = in0 + m * 512u + k0;
                 uint k = 0u;
-                for (; k + 8u <= depth; k += 8u) st8(left + i * 256u + k, ld8(x0_row + k));
+                for (; k + 8u <= depth; k += 8u) st8(left + i * TLC_LEFT + k, ld8(x0_row + k));
                 if (k < depth) {
                     const uint real = depth - k;
-                    st8(left + i * 256u + k, ld8n(x0_row + k, real));
+                    st8(left + i * TLC_LEFT + k, ld8n(x0_row + k, real));
                 }
             }
-            for (uint i = height * 256u; i < padded * 256u; i += 8u) {
-                st8(left + i, splat8(0.0f));
-            }
+            for (uint i = height * TLC_LEFT; i < padded * TLC_LEFT; i += 8u) st8(left + i, splat8(0.0f));
 
             for (uint j = 0u; j < width; j += TLC_PANEL) {
                 // columns of the right operand, a row of the panel for each k
@@ -164,7 +162,7 @@ kernel void matmul(
                     }
                 }
                 for (uint i = 0u; i < height; i += TLC_ROWS) {
-                    tlc_multiply(left + i * 256u, 256u, panel, depth,
+                    tlc_multiply(left + i * TLC_LEFT, panel, depth,
                                  sums + i * 160u + j, 160u, height - i);
                 }
             }
