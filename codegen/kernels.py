@@ -75,6 +75,7 @@ def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -
         f"module.{profile.name}",
         source=source_name,
         features=sorted(features),
+        bfloat="device const ushort* in" in text,
         formats=[record for name, record in PACKED.items() if name in named],
     )
     return "\n\n".join(filter(None, (used(shared, text), text))) + "\n"

@@ -11,7 +11,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED
 
-_BUFFER_TYPES = {"f16": "half", "f32": "float", "i32": "int"}
+_BUFFER_TYPES = {"f16": "half", "f32": "float", "i32": "int", "bf16": "ushort"}
 
 # kind of a register -> what its functions in the lane vocabulary end in
 _SUFFIX = {"float": "8", "int": "i8", "bool": "m8"}
@@ -41,7 +41,14 @@ def scalar_load(access: Access, index: str) -> str:
 
 def widened(encoding: str, element: str) -> str:
     """An element of a buffer as a register value."""
-    return {"f16": f"float({element})", "bool": f"{element} != 0"}.get(encoding, element)
+    match encoding:
+        case "f16":
+            return f"float({element})"
+        case "bf16":
+            return f"tlc_bf16({element})"
+        case "bool":
+            return f"{element} != 0"
+    return element
 
 
 def rounded_scalar(dtype: str, value: str) -> str:
@@ -110,7 +117,9 @@ class Rows:
         if access.encoding == "index" or access.encoding in PACKED:
             element = scalar_load(access, row.base or "0u")
         else:
-            element = f"float({row.base}[0])" if access.encoding == "f16" else f"{row.base}[0]"
+            element = f"{row.base}[0]"
+            if of == "float":
+                element = widened(access.encoding, element)
         match of:
             case "float":
                 return f"splat8({element})"

@@ -192,5 +192,10 @@ def _records() -> tuple[Format, ...]:
     )
 
 
-# encodings that kernels read as they are, into float16
+# block-quantised encodings that kernels read as they are, into float16
 PACKED = {record.name: record for record in _records()}
+
+BFLOAT = "bf16"  # the upper half of a float32; kernels read each number into float16
+
+# encodings in which a float16 tensor may lie in memory, beside its own
+READ_AS_F16 = frozenset((*PACKED, BFLOAT))

@@ -201,8 +201,8 @@ class Weights:
         if index not in self._buffers:
             entry, data = self._stored.tensor(index)
             stored = self._stored.record(index)["stored"]
+            data = stored_as(entry, data, stored)
             if stored != entry.encoding:
-                data = stored_as(entry, data, stored)
                 self._stored.let_go(index)
             elif entry.offset % _ALIGNED.get(stored, 2):
                 data = memoryview(bytes(data))  # SafeTensors may put it at any byte
@@ -211,9 +211,18 @@ class Weights:
 
 
 def stored_as(entry: TensorEntry, data: memoryview, stored: str) -> memoryview:
-    """The bytes of a tensor as `stored`, "f16" or "f32". Raises RunError E0603 and E0604."""
-    from tlc.runtime.devices.convert import converted
+    """The bytes of a tensor as kernels read them, without a copy where the file has them so.
 
+    Raises RunError E0603, and E0604 for a number beyond the dtype that kernels read.
+    """
+    from tlc.runtime.devices.convert import converted, within_float16
+
+    if stored == entry.encoding:
+        if stored == "bf16" and not within_float16(data):
+            from tlc.runtime.decode import floats
+
+            floats(entry, data)
+        return data
     made = converted(data, entry.encoding, stored)
     if made is not None:
         return made

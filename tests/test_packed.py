@@ -1,5 +1,5 @@
-"""Packed weights: what `linear`, `@` and row gathers see is gguf's own dequantisation, rounded to
-float16, bit for bit, for random blocks and extreme ones, on every device."""
+"""Weights that stay as their file has them: what `linear`, `@` and row gathers see is gguf's own
+dequantisation, rounded to float16, bit for bit, for random blocks and extreme ones, everywhere."""
 
 from pathlib import Path
 
@@ -103,6 +103,77 @@ def test_nothing_is_expanded_at_load(tmp_path: Path, kind: str) -> None:
 
     weights = read_artifact(str(path)).manifest["weights"]
     assert [(w["encoding"], w["stored"]) for w in weights] == [(kind.lower(), kind.lower())]
+
+
+# ---- bfloat16 ------------------------------------------------------------------------------------
+
+FLOATS = [(572, 64), (33, 3), (7, 200), (17, 1)]
+
+
+def bfloats(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of bfloat16 that stay finite as float16, and these: all there are where there is room,
+    with 6e-8 and less, of which float16 keeps some bits or none."""
+    sizes = np.resize(np.arange(0x4780), rows * columns).reshape(rows, columns)
+    if rows * columns < 0x4780:
+        sizes = np.random.default_rng(3).integers(0x3200, 0x4780, (rows, columns))
+    signs = np.resize([0, 0, 0x8000], sizes.size)[np.arange(sizes.size) * 7 % sizes.size]
+    bits = (sizes | signs.reshape(sizes.shape)).astype(np.uint16)
+    return bits, (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float16)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference", "emulator"])
+@pytest.mark.parametrize(("rows", "columns"), FLOATS)
+def test_bfloat16_is_read_as_it_is(tmp_path: Path, device: str, rows: int, columns: int) -> None:
+    if device == "emulator" and rows * columns > 2000:
+        pytest.skip("too many products for it")
+    bits, numbers = bfloats(rows, columns)
+    path, _ = build(tmp_path, "BF16", bits.view(np.uint8), columns)
+    model = tlc.load(path, device=device)
+    np.testing.assert_array_equal(model.rows(np.arange(rows, dtype=np.int32)), numbers)
+    for name, size, wanted in (("times", columns, numbers.T), ("across", rows, numbers)):
+        one = np.eye(size, dtype=np.float16)
+        np.testing.assert_array_equal(getattr(model, name)(one), wanted)
+        for at in (0, size - 1):
+            np.testing.assert_array_equal(
+                getattr(model, name)(one[at : at + 1]), wanted[at : at + 1]
+            )
+    bias = np.zeros(rows, np.float16)
+    found = model.biased(np.eye(columns, dtype=np.float16), bias)
+    np.testing.assert_array_equal(found, np.maximum(numbers.T, 0))
+    from tlc.runtime.artifact import read_artifact
+
+    weights = read_artifact(str(path)).manifest["weights"]
+    assert [w["stored"] for w in weights] == ["bf16"]
+
+
+def test_what_cannot_read_bfloat16_reads_a_float16_copy(tmp_path: Path) -> None:
+    bits, numbers = bfloats(7, 200)
+    build(tmp_path, "BF16", bits.view(np.uint8), 200)
+    text = f'm = load_model("{tmp_path}/w.gguf")\nfn f(x: float16[7, 200]) {{ max(m.w * x, 1) }}'
+    model = tlc.compile(tmp_path / "p.tl", text=text, device="cpu")
+    found = model.f(np.ones((7, 200), np.float16))
+    np.testing.assert_array_equal(found, numbers.max(1))
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("beyond", [0x4780, 0xC780, 0x7F7F])
+def test_a_bfloat16_beyond_float16_is_named(tmp_path: Path, device: str, beyond: int) -> None:
+    bits, _ = bfloats(7, 200)
+    bits[3, 150] = beyond
+    path, _ = build(tmp_path, "BF16", bits.view(np.uint8), 200)
+    with pytest.raises(tlc.RunError) as problem:
+        tlc.load(path, device=device).times(np.zeros((1, 200), np.float16))
+    assert problem.value.code == "E0604"
+    assert "'w'" in str(problem.value)
+    assert "at [3, 150]" in str(problem.value)
+
+
+def test_infinities_and_nan_of_bfloat16_stay_what_they_are(tmp_path: Path) -> None:
+    bits, numbers = bfloats(7, 200)
+    bits[0, :3], numbers[0, :3] = (0x7F80, 0xFF80, 0x7FC0), (np.inf, -np.inf, np.nan)
+    path, _ = build(tmp_path, "BF16", bits.view(np.uint8), 200)
+    found = tlc.load(path, device="cpu").rows(np.arange(7, dtype=np.int32))
+    np.testing.assert_array_equal(found, numbers)
 
 
 def test_blocks_have_the_sizes_of_ggml() -> None:

@@ -103,8 +103,7 @@ def _places(weights: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
 
 
 def _bytes(file: ModelFile, name: str, stored: str) -> memoryview:
-    entry, data = file.tensors[name], file.view(name)
-    return data if entry.encoding == stored else stored_as(entry, data, stored)
+    return stored_as(file.tensors[name], file.view(name), stored)
 
 
 def _refuse_saving(module: Module) -> None:

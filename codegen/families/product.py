@@ -22,8 +22,6 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED
 
-FLOATS = ("f16", "f32")
-
 
 def pieces(size: Dim, most: int, unit: int) -> int:
     """What pieces to cut a size into, all nearly equal: a multiple of `unit`, at most `most`."""
@@ -141,7 +139,7 @@ def product_of(region: Region) -> Product:
     others = [Operand(right, b, n, k) for right in rights for b, k, n in [three(right.strides)]]
     sums = tuple(op.result for op in ops)
     after = [(a, tuple(three(a.strides))) for a in region.reads([region.result], sums)]
-    floats = rights[0].encoding in FLOATS
+    floats = rights[0].encoding not in PACKED
     if columns == ONE and rows != ONE and len(ops) == 1 and one is not None and floats:
         (other,) = others
         made = ops[0].operands[1]

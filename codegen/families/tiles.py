@@ -20,7 +20,7 @@ from tlc.codegen.iteration import ONE, Sizes, is_multiple
 from tlc.codegen.memory import Lanes, buffer_type, scalar_load
 from tlc.codegen.profiles import Tile
 from tlc.ir.dims import Dim
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import BFLOAT, PACKED
 
 
 def kernel(draft: Draft, product: Product) -> Kernel:
@@ -143,6 +143,8 @@ def _stage(
     elif step == ONE and access.encoding not in PACKED and aligned and is_multiple(neighbour, 4):
         chunk = 4
         vector = f"*(device const {stored}4*)({buffer} + {place})"
+        if access.encoding == BFLOAT:
+            vector = f"tlc_bf16_4({vector})"
         if stored != product.element:
             vector = f"{product.element}4({vector})"
         copy = [f"*(threadgroup {product.element}4*)to = {vector};"]

@@ -8,7 +8,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import PACKED, READ_AS_F16
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Model, ModelPath
 from tlc.ir.types import TensorType
@@ -120,15 +120,15 @@ def _storage(cx: Context, model: Model, name: str, span: Span) -> tuple[str, str
         text = f"tensor `{name}` of {model.path} has {len(entry.shape)} axes"
         cx.fail("E0603", text, span, hint=f"tensors have at most {_MOST_AXES}")
     type = TensorType(model.dtype, tuple(map(Dim.of, entry.shape)))
-    packed = encoding in PACKED and model.dtype == "f16"
-    if not packed and encoding not in _PLAIN:
+    kept = encoding in READ_AS_F16 and model.dtype == "f16"
+    if not kept and encoding not in _PLAIN:
         cx.warn(
             "W0002",
             f"tensor `{name}` is stored as {encoding} and takes {type.nbytes} bytes once loaded",
             span,
             f"kernels read {', '.join(PACKED)} packed, into float16",
         )
-    return encoding, encoding if packed else model.dtype, type
+    return encoding, encoding if kept else model.dtype, type
 
 
 def _beside(model: Model, name: str) -> str:
@@ -148,9 +148,9 @@ def _beside(model: Model, name: str) -> str:
 
 
 def is_packed(value: Value) -> bool:
-    """Whether a tensor is a weight that stays block-quantised in memory."""
+    """Whether a tensor is a weight that stays in memory as its file stores it, not as float16."""
     owner = value.owner
-    return owner is not None and owner.attrs.get("stored") in PACKED
+    return owner is not None and owner.attrs.get("stored") in READ_AS_F16
 
 
 def metadata(cx: Context, model: Model, key: str, span: Span) -> Lowered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlc.ir.dims import Dim
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import READ_AS_F16
 from tlc.ir.opdef import TypeRuleError, defop
 from tlc.ir.types import TensorType, Type
 
@@ -22,7 +22,7 @@ def _fused(
         raise TypeRuleError(f"{len(encodings)} encodings for {len(types)} operands")
     for at, (encoding, type) in enumerate(zip(encodings, types, strict=True)):
         dtype = type.dtype if isinstance(type, TensorType) else None
-        if dtype != encoding and not (dtype == "f16" and encoding in PACKED):
+        if dtype != encoding and not (dtype == "f16" and encoding in READ_AS_F16):
             raise TypeRuleError(f"{type} is not stored as {encoding}", operands=(at,))
     return results
 
@@ -31,7 +31,7 @@ defop(
     "fused",
     "Operations computed by one kernel launch: the region's arguments are the operands, values"
     " inside stay in float32, and what it yields is rounded and stored. `encodings` says for each"
-    " operand how it is stored in memory: its dtype, or a block-quantised format such as `q4_0`.",
+    " operand how it is stored in memory: its dtype, or another format such as `q4_0`.",
     params="values: tensors, family: str, encodings: attr, results: attr",
     type=_fused,
 )

@@ -11,7 +11,8 @@ from tlc.ir.types import Type
 defop(
     "weight",
     "A tensor of a model file: its numbers, rounded to the dtype. `encoding` is how the file stores"
-    " it (`bf16`, `q4_0`, ...), `stored` how memory does: the dtype, or a packed encoding.",
+    " it (`bf16`, `q4_0`, ...), `stored` how memory does: the dtype, or an encoding that"
+    " kernels read.",
     params="model: int, tensor: str, encoding: str, stored: str, type: attr",
     type=lambda model, tensor, encoding, stored, type: (type,),
 )

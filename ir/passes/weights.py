@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value, replace_operands
 from tlc.ir.dims import Dim
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import BFLOAT, PACKED, READ_AS_F16
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.cleanup import dce
 from tlc.ir.passes.views import Access, access_of, trace
@@ -21,7 +21,7 @@ Warn = Callable[[Diagnostic], None]
 
 
 def expand_unreadable(func: Func, warn: Warn) -> None:
-    """Where a packed weight is read by what cannot unpack it, read an expanded copy instead."""
+    """Where a weight that is not float16 is read by what cannot convert it, read a float16 copy."""
     _expand(func.body, {}, warn)
 
 
@@ -33,12 +33,14 @@ def _expand(block: Block, expanded: dict[Op, Value], warn: Warn) -> None:
         for at, operand in enumerate(op.operands if not op.defn.view else ()):
             base, chain = trace(operand)
             weight = base.owner
-            if weight is None or weight.name not in WEIGHTS or weight.attrs["stored"] not in PACKED:
+            if weight is None or weight.name not in WEIGHTS:
                 continue
-            if not readable_packed(op, at, chain, weight.attrs["stored"]):
+            stored = weight.attrs["stored"]
+            if stored in READ_AS_F16 and not readable_packed(op, at, chain, stored):
                 if weight not in expanded:
                     expanded[weight] = _expanded(block, weight)
-                    warn(_note(weight, op))
+                    if stored in PACKED:
+                        warn(_note(weight, op))
                 op.operands[at] = _rebuilt(block, expanded[weight], chain)
         block.ops.append(op)
 
@@ -46,6 +48,8 @@ def _expand(block: Block, expanded: dict[Op, Value], warn: Warn) -> None:
 def readable_packed(reader: Op, at: int, chain: list[Op], encoding: str) -> bool:
     """Whether an operation's kernel unpacks this operand itself: a matrix product its right one,
     a row gather its table."""
+    if encoding == BFLOAT:  # each number for itself, wherever it lies
+        return (reader.name, at) in (("contract", 1), ("gather", 0))
     base = trace(reader.operands[at])[0]
     shape = base.tensor.shape
     block = PACKED[encoding].block

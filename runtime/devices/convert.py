@@ -1,6 +1,6 @@
 """Turns stored numbers into the float16 or float32 that kernels read, at the speed of memory.
 
-This is the quick way of the encodings that need no care; `runtime/decode.py` has the others, and
+This is the quick way of encodings that need no care; `runtime/decode.py` has the others, and
 the messages.
 """
 
@@ -46,6 +46,14 @@ def converted(data: memoryview, encoding: str, stored: str) -> memoryview | None
     ):
         return None
     return out[: count * made]
+
+
+def within_float16(data: memoryview) -> bool:
+    """Whether it is certain that every bfloat16 of `data` is finite, and so as float16."""
+    library = _loaded()
+    return library is not None and not library.tlc_bf16_beyond(
+        ctypes.c_void_p(address(data)), ctypes.c_uint64(data.nbytes // 2)
+    )
 
 
 def _loaded() -> ctypes.CDLL | None:

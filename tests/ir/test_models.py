@@ -96,7 +96,7 @@ def test_a_weight_says_how_the_file_and_memory_hold_it() -> None:
     )
     shown = ir(text, FILES)
     for line in (
-        '{model=0, tensor="blk.1.attn_q.weight", encoding="bf16", stored="f16"} : f16[3, 3]',
+        '{model=0, tensor="blk.1.attn_q.weight", encoding="bf16", stored="bf16"} : f16[3, 3]',
         '{model=1, tensor="w", encoding="q4_0", stored="q4_0"} : f16[2, 32]',
         '{model=0, tensor="output.weight", encoding="f32", stored="f32"} : f32[2, 3]',
     ):
@@ -257,7 +257,8 @@ def test_a_file_that_cannot_be_opened_is_reported_where_it_is_named() -> None:
     ("encoding", "load", "stored", "warned"),
     [
         ("f16", "load_model", "f16", False),
-        ("bf16", "load_model", "f16", False),
+        ("bf16", "load_model", "bf16", False),
+        ("bf16", "load_model_f32", "f32", False),
         ("f64", "load_model_f32", "f32", False),
         ("q8_0", "load_model", "q8_0", False),
         ("q4_0", "load_model_f32", "f32", True),

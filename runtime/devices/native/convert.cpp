@@ -51,6 +51,21 @@ EXPORT u32 tlc_u8_to_f16(const u8* data, u16* out, u64 count, const u16* table) 
   return halves(out, count, [=](u64 k) { return table[data[k]]; });
 }
 
+// Whether any bfloat16 is infinite or NaN, or would be as float16: those from 65536 on.
+EXPORT u32 tlc_bf16_beyond(const u8* data, u64 count) {
+  u32 found = 0;
+  for (u64 start = 0; start < count; start += piece) {
+    const u64 end = start + piece < count ? start + piece : count;
+    u16 largest = 0;
+    for (u64 k = start; k < end; k++) {
+      const u16 size = at<u16>(data, k) & magnitude;
+      largest = size > largest ? size : largest;
+    }
+    found |= largest >= 0x4780;
+  }
+  return found;
+}
+
 EXPORT u32 tlc_bf16_to_f32(const u8* data, u32* out, u64 count, const void*) {
   for (u64 k = 0; k < count; k++) out[k] = (u32)at<u16>(data, k) << 16;
   return 0;  // every bfloat16 is a float32
