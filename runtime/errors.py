@@ -51,6 +51,15 @@ CODES: dict[str, tuple[str, str]] = {
         "Asked for with --check-finite: an operation makes a NaN or an infinity of finite numbers."
         " The message names the operation, the element and the range of what it reads.",
     ),
+    "E0509": (
+        "does not answer prompts",
+        '`tlc serve` and conversations take programs whose `main` reads `arg("prompt", ..)` and'
+        " prints what follows with `detokenize_incremental`, as examples/llm/generate.tl does.",
+    ),
+    "E0510": (
+        "prompt too long",
+        "The prompt has more tokens than the model reads at once, or than `--context N` allows.",
+    ),
     "E0601": (
         "model file cannot be read",
         "The model file is missing, truncated, damaged or of an unknown format.",
@@ -99,6 +108,16 @@ CODES: dict[str, tuple[str, str]] = {
         "coremltools is missing",
         "A Core ML package is written by Apple's Python package coremltools. Install it with"
         " `pip install 'tlc[coreml]'`; reading Core ML models needs nothing.",
+    ),
+    "E0613": (
+        "uvicorn is missing",
+        "`tlc serve` speaks HTTP through the Python package uvicorn. Install it with"
+        " `pip install 'tlc[serve]'`.",
+    ),
+    "E0614": (
+        "cannot listen",
+        "The address or port that `tlc serve` was told to listen at is taken, not allowed or not"
+        " of this machine.",
     ),
     "E0701": (
         "no compiler for the cpu device",

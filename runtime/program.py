@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tlc.runtime.devices import Batch, Buffer, Device, Library
+    from tlc.runtime.texts import Texts
     from tlc.runtime.weights import Weights
 
 KEPT_BINDINGS = 16  # sets of sizes whose memory stays allocated
@@ -88,12 +89,14 @@ class Program:
         args: Sequence[Any],
         write: Callable[[str], object],
         full: bool = False,
+        texts: Texts | None = None,
     ) -> list[tuple[memoryview, str, tuple[int, ...]]]:
         """Run an entry on dense buffers that have a `shape`; bytes, dtype and shape of its results.
 
-        The bytes are valid until the next call. Raises RunError E0504 and E0505.
+        `texts` are what the run reads and makes of tokens, when somebody looks on. The bytes are
+        valid until the next call. Raises RunError E0504 and E0505.
         """
-        return self.run(entry, args, Host(write, full, self.given, self.seed))
+        return self.run(entry, args, Host(write, full, self.given, self.seed, texts))
 
     def run(
         self, entry: Entry, args: Sequence[Any], host: Host

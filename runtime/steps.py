@@ -223,12 +223,13 @@ class Host:
         full: bool = False,
         given: Mapping[str, str] | None = None,
         seed: int = 0,
+        texts: Texts | None = None,
     ) -> None:
         """`given` are the arguments of the run, as `arg` reads them; `seed` is that of random
-        numbers."""
+        numbers. `texts` are made when they are first needed, unless they are there."""
         self.key = key_of(seed)
         self._write, self._full, self._given = write, full, given or {}
-        self._texts: Texts | None = None
+        self._texts = texts
 
     @property
     def texts(self) -> Texts:

@@ -13,7 +13,7 @@ from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from tlc.runtime.devices import Buffer, Device
@@ -77,6 +77,16 @@ class Models:
             else:
                 self._tokenizers[index] = tokenizer_of(self.file(index))
         return self._tokenizers[index]
+
+    def metadata(self, index: int) -> Mapping[str, object]:
+        """What a model file says of itself; of one whose tokenizer is in the artifact, that is
+        about its tokenizer and how much it reads. Raises RunError E0601 and E0605."""
+        inside = f"{TOKENIZERS}{index}"
+        if inside not in self._members:
+            return self.file(index).metadata
+        from tlc.runtime.tokenizer import embedded_metadata
+
+        return embedded_metadata(self._member(inside))
 
     def _difference(self, index: int, file: ModelFile) -> str:
         """What of a changed model matters most to this artifact."""

@@ -226,6 +226,7 @@ COMMANDS = [
     "run p.tl --entry layer --input x=x.npy --device reference",
     "run p.tl --check-finite",
     "run p.metallib --store f32",
+    "serve p.metallib --device reference",
     "build p.tl --min-macos 10.0",
     "build p.tl --min-macos new",
     "build p.tl --range --entry layr",
@@ -249,10 +250,13 @@ def test_mistakes_on_the_command_line(folder: Path, golden: Golden) -> None:
 def test_every_code_is_shown_by_a_golden_text() -> None:
     from tlc.explain import all_codes
 
-    # the words of compilers are not the same everywhere, nor is coremltools
+    # the words of compilers are not the same everywhere, nor are coremltools and servers
     elsewhere = {
+        "E0510": "tests/test_serve.py",
         "E0611": "tests/coreml/test_export.py",
         "E0612": "tests/coreml/test_export.py",
+        "E0613": "tests/test_serve.py",
+        "E0614": "tests/test_serve.py",
         "E0703": "tests/runtime/test_toolchain.py",
         "E0704": "tests/msl/test_defects.py",
         "E0705": "tests/msl/test_lint.py",

@@ -120,6 +120,12 @@ def _run(path: str, options: dict[str, Any]) -> int:
     )
 
 
+def _serve(path: str, options: dict[str, Any]) -> int:
+    from tlc.serve import serve
+
+    return serve(path, options, _timings(options), lambda found: show_diagnostics(found, options))
+
+
 def _check(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
 
@@ -216,6 +222,7 @@ def _doctor(options: dict[str, Any]) -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "build": _build,
     "run": _run,
+    "serve": _serve,
     "check": _check,
     "test": _test,
     "bench": _bench,

@@ -52,12 +52,16 @@ class ReferenceProgram:
         args: Sequence[Array],
         write: Callable[[str], object],
         full: bool = False,
+        texts: Texts | None = None,
     ) -> list[tuple[memoryview, str, tuple[int, ...]]]:
-        """Run an entry; bytes, dtype and shape of its results. Raises RunError E0504, E0505."""
+        """Run an entry; bytes, dtype and shape of its results. Raises RunError E0504, E0505.
+
+        `texts` are what the run reads and makes of tokens, when somebody looks on.
+        """
         entry.sizes([a.shape for a in args])
         func: Func = self.module.func(entry.name)
         self.last_host = self.host(self.weights, write, full)
-        self.last_host.texts = Texts(self.given)
+        self.last_host.texts = texts or Texts(self.given)
         self.last_host.seed = key_of(self.seed)
         try:
             results = interp.run(func, args, self.last_host)

@@ -28,26 +28,7 @@ def run(
 ) -> int:
     """Run an entry of an artifact or program; the exit code."""
     clock = _Clock(timings)
-    if path.endswith(".tl"):
-        from tlc import driver
-
-        built = driver.build(
-            path,
-            timings=timings,
-            store=options["store"] or "f16",
-        )
-        show(built.warnings)
-        artifact: Any = built
-    else:
-        from tlc.runtime.artifact import read_artifact
-
-        artifact = read_artifact(path)
-        if options["store"] not in (None, artifact.manifest.get("store")):
-            raise RunError(
-                "E0504",
-                f"the artifact was not built with `--store {options['store']}`",
-                f"build it again: tlc build FILE.tl --store {options['store']}",
-            )
+    artifact = read_or_build(path, options["store"], timings, show)
     clock("open")
     folders = [os.path.dirname(path), ""]
     if options["diff"]:
@@ -107,6 +88,31 @@ def _arguments(steps: list[Any]) -> Iterator[str]:
         elif step[0] in ("loop", "if"):
             for inner in step[3:]:
                 yield from _arguments(inner)
+
+
+def read_or_build(
+    path: str,
+    store: str | None,
+    timings: Any,
+    show: Callable[[Iterable[Diagnostic]], None],
+) -> Any:
+    """The artifact in a file, or that of the program in it. Raises RunError and CompileError."""
+    if path.endswith(".tl"):
+        from tlc import driver
+
+        built = driver.build(path, timings=timings, store=store or "f16")
+        show(built.warnings)
+        return built
+    from tlc.runtime.artifact import read_artifact
+
+    artifact = read_artifact(path)
+    if store not in (None, artifact.manifest.get("store")):
+        raise RunError(
+            "E0504",
+            f"the artifact was not built with `--store {store}`",
+            f"build it again: tlc build FILE.tl --store {store}",
+        )
+    return artifact
 
 
 class _Clock:

@@ -8,6 +8,7 @@ from tlc.runtime.model_file import open_model
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from tlc.runtime.model_file import ModelFile
@@ -36,7 +37,7 @@ def tokenizer_of(file: ModelFile) -> Tokenizer:
 
 def embedded(file: ModelFile) -> bytes:
     """The tokenizer of a file as an artifact holds it: a `tokenizer.json`, or a GGUF file with the
-    metadata of a vocabulary and nothing else."""
+    metadata of a vocabulary and of how much the model reads, and nothing else."""
     file = _holder(file)
     if file.format == "Tokenizer":
         return bytes(file.parts[0].mapping)
@@ -44,7 +45,10 @@ def embedded(file: ModelFile) -> bytes:
     from tlc.runtime.metadata import pairs
 
     stored = {entry.name: entry.encoding for entry in file.tensors.values()}
-    return head({k: v for k, v in pairs(file, stored) if k.startswith("tokenizer.")}, 0)
+    kept = ("general.architecture", f"{file.metadata.get('general.architecture')}.context_length")
+    return head(
+        {k: v for k, v in pairs(file, stored) if k.startswith("tokenizer.") or k in kept}, 0
+    )
 
 
 def from_embedded(data: bytes | memoryview) -> Tokenizer:
@@ -54,10 +58,19 @@ def from_embedded(data: bytes | memoryview) -> Tokenizer:
         from tlc.runtime.tokenizer.huggingface import from_json
 
         return from_json(where, data)
+    from tlc.runtime.tokenizer.gguf import from_metadata
+
+    return from_metadata(where, embedded_metadata(data))
+
+
+def embedded_metadata(data: bytes | memoryview) -> Mapping[str, object]:
+    """The metadata beside a tokenizer that an artifact holds. Raises RunError E0601."""
+    if data[:4] != b"GGUF":
+        return {}
     from tlc.runtime import gguf_file
 
     mapping: Any = data  # as good as the mapping of a file
-    return tokenizer_of(gguf_file.read(where, mapping))
+    return gguf_file.read("the artifact", mapping).metadata
 
 
 def _holder(file: ModelFile) -> ModelFile:

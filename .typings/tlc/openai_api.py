@@ -1,0 +1,1 @@
+../../tlc/openai_api.py

@@ -1,0 +1,123 @@
+"""The official `openai` client against `tlc serve`, over HTTP. Both packages are optional."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving import MODEL, ROOT, built
+from tests.test_generation import continued
+from tlc.runtime.tokenizer import load_tokenizer
+from tlc.runtime.tokenizer.tokenizer import Stream
+
+openai = pytest.importorskip("openai", reason="the `openai` client is not installed")
+pytest.importorskip("uvicorn", reason="`tlc serve` needs uvicorn, which is not installed")
+
+
+class Server:
+    """`tlc serve` in a process of its own."""
+
+    def __init__(self, artifact: str, *options: str) -> None:
+        command = [sys.executable, "-m", "tlc", "serve", artifact, "--device", "cpu", "--port", "0"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [*command, *options], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r"answers at (http://127\.0\.0\.1:\d+/v1)", line)
+        assert found, line + self.process.stderr.read()
+        self.client = openai.OpenAI(base_url=found[1], api_key="none", max_retries=0, timeout=60)
+
+    def stop(self) -> tuple[int, str]:
+        """Press Ctrl-C; the exit code and what else was written."""
+        self.client.close()
+        self.process.send_signal(signal.SIGINT)
+        _, written = self.process.communicate(timeout=20)
+        return self.process.returncode, written
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return built(tmp_path_factory.mktemp("openai"), "generate")
+
+
+@pytest.fixture(scope="module")
+def server(artifact: str) -> Iterator[Server]:
+    server = Server(artifact)
+    yield server
+    assert server.stop() == (130, "")
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    tokenizer = load_tokenizer(str(MODEL))
+    return "".join(map(Stream(tokenizer).feed, continued(tokenizer.encode("we said"), 10)))
+
+
+def test_models(server: Server) -> None:
+    (model,) = server.client.models.list().data
+    assert model.id == "generate"
+    assert server.client.models.retrieve("generate") == model
+
+
+def test_completions(server: Server, said: str) -> None:
+    ask = server.client.completions.create
+    greedy = {"model": "generate", "prompt": "we said", "temperature": 0, "max_tokens": 10}
+    whole = ask(**greedy)
+    assert whole.choices[0].text == said
+    assert whole.choices[0].finish_reason == "length"
+    assert whole.usage.completion_tokens == 10
+    pieces = list(ask(**greedy, stream=True, stream_options={"include_usage": True}))
+    assert "".join(p.choices[0].text for p in pieces if p.choices) == said
+    assert pieces[-1].usage == whole.usage
+    assert ask(**greedy, stop=said[3:5]).choices[0].text == said[: said.index(said[3:5])]
+    assert ask(**{**greedy, "temperature": 1.9}, seed=3) != ask(**greedy, seed=4)
+
+
+def test_mistakes_are_exceptions_of_the_client(server: Server) -> None:
+    ask = server.client.completions.create
+    with pytest.raises(openai.BadRequestError, match="temperature") as found:
+        ask(model="generate", prompt="a", temperature=3)
+    assert found.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError, match="201 tokens"):
+        ask(model="generate", prompt="x" * 200, stream=True)
+    with pytest.raises(openai.NotFoundError, match="nothing at"):
+        server.client.embeddings.create(model="generate", input="a")
+
+
+def test_who_closes_a_stream_lets_the_next_in(server: Server) -> None:
+    ask = server.client.completions.create
+    for _ in range(5):
+        stream = ask(model="generate", prompt="we said", max_tokens=120, stream=True)
+        next(stream)
+        stream.close()
+    assert ask(model="generate", prompt="a", max_tokens=1).usage.completion_tokens <= 1
+
+
+def test_the_server_ends_while_it_answers(artifact: str) -> None:
+    server = Server(artifact)
+    stream = server.client.completions.create(
+        model="generate", prompt="we said", max_tokens=110, stream=True, temperature=1.5
+    )
+    next(stream)
+    begun = time.monotonic()
+    code, written = server.stop()
+    assert (code, written) == (130, "")
+    assert time.monotonic() - begun < 10
+
+
+def test_a_port_that_is_taken(artifact: str, server: Server) -> None:
+    port = str(server.client.base_url.port)
+    command = [sys.executable, "-m", "tlc", "serve", artifact, "--device", "cpu", "--port", port]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert f"error[E0614]: cannot listen at 127.0.0.1:{port}" in found.stderr
