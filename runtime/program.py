@@ -6,11 +6,13 @@ launches that follow one another are one batch, which the device takes in one ca
 
 from __future__ import annotations
 
+from _thread import RLock
+
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, MAX_BYTES, evaluate, numel, size, symbols, word
 from tlc.runtime.seed import SEED
-from tlc.runtime.steps import Host, check, prepared
+from tlc.runtime.steps import Host, Launches, check, prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Program:
         "device",
         "entries",
         "given",
+        "lock",
         "seed",
         "weights",
     )
@@ -58,6 +61,7 @@ class Program:
                 f"it was built for {', '.join(manifest['profiles'])}",
             )
         self.device, self.weights = device, weights
+        self.lock = RLock()  # held by callers until they have copied results: calls share memory
         self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
         self.seed: int = manifest["seed"]  # of random numbers
         self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
@@ -284,6 +288,20 @@ class Entry:
         raise RunError("E0501", f"the artifact is damaged: no kernel fits a launch of {self.name}")
 
 
+class Steady:
+    """The launches of a call, the flags they raise, and where its results are."""
+
+    __slots__ = ("batch", "flags", "results")
+
+    def __init__(
+        self,
+        batch: Batch,
+        flags: list[Buffer],
+        results: list[tuple[Buffer, str, tuple[int, ...]]],
+    ) -> None:
+        self.batch, self.flags, self.results = batch, flags, results
+
+
 class Bound:
     """An entry with its memory, for one set of sizes."""
 
@@ -368,6 +386,14 @@ class Bound:
         if self._fixed:
             self._found = (self.moved, found)
         return found
+
+    def steady(self) -> Steady | None:
+        """What a call is when it has run before and is nothing but launches; else None."""
+        first = self._steps[0] if len(self._steps) == 1 else None
+        batch = first.only() if isinstance(first, Launches) else None
+        if batch is None or self._found is None or self._found[0] != self.moved:
+            return None
+        return Steady(batch, self._flags, self._found[1])
 
     def check_flags(self) -> None:
         self._entry.check(self._flags)

@@ -117,6 +117,10 @@ class Launches:
             batch = self._batches[key] = bound.batch(self._launches, sizes)
         bound.device.run(batch)
 
+    def only(self) -> Batch | None:
+        """The batch that every run is; None where sizes decide more."""
+        return None if self._rooms or self._symbols else self._batches[()]
+
 
 class Loop:
     """A region again and again while its condition holds."""

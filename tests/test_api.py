@@ -1,6 +1,12 @@
 """The Python interface: compile, load, call, and what it says when an argument does not fit."""
 
+import gc
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +174,98 @@ def test_equal_sources_build_equal_bytes(tmp_path: Path) -> None:
             driver.build("model.tl", text=PROGRAM.splitlines()[1] + "\nprint(w)\n"), str(path)
         )
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+# ---- steady calls ------------------------------------------------------------------------------
+# The third call with arrays of the same shapes is made by a builtin function (tlc/direct.py).
+
+
+def steady(model: tlc.Model, name: str, *args: np.ndarray) -> Callable[..., Any]:
+    for _ in range(2):
+        getattr(model, name)(*args)
+    method = getattr(model, name)
+    assert type(method) is (type(len) if model.device == "cpu" else FunctionType)
+    return method
+
+
+def test_a_steady_call_gives_new_arrays(model: tlc.Model) -> None:
+    x = np.arange(10, dtype=np.float16).reshape(5, 2)
+    forward = steady(model, "forward", x)
+    first, second = forward(x), forward(x + np.float16(1))
+    np.testing.assert_array_equal(first, x @ [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(second, (x + 1) @ [[1, 2], [3, 4]])
+    assert first.dtype == np.float16
+    assert first.flags.writeable
+
+
+def test_a_steady_call_takes_everything_that_a_call_takes(model: tlc.Model) -> None:
+    x = np.arange(10, dtype=np.float16).reshape(5, 2)
+    forward = steady(model, "forward", x)
+    wanted = x @ np.array([[1, 2], [3, 4]], np.float16)
+    np.testing.assert_array_equal(forward(x.tolist()), wanted)
+    np.testing.assert_array_equal(forward(x.astype(np.float32)), wanted)
+    np.testing.assert_array_equal(forward(np.asfortranarray(x)), wanted)
+    np.testing.assert_array_equal(forward(x[:3]), wanted[:3])
+    np.testing.assert_array_equal(forward(x[::2]), wanted[::2])
+    np.testing.assert_array_equal(forward(x), wanted)
+    for wrong in ((), (x, x), (x.T,), (x[0],), (x.astype(np.int32),), (None,), (1.0,)):
+        with pytest.raises(tlc.RunError, match="E0504"):
+            forward(*wrong)
+    with pytest.raises(TypeError):
+        forward(x=x)
+
+
+def test_a_steady_call_sees_errors_of_kernels_and_goes_on(model: tlc.Model) -> None:
+    table, ids = np.eye(3, dtype=np.float16), np.array([2, 0], np.int32)
+    pick = steady(model, "pick", table, ids)
+    with pytest.raises(tlc.RunError, match="E0505"):
+        pick(table, np.array([2, 3], np.int32))
+    np.testing.assert_array_equal(pick(table, ids), table[ids])
+
+
+def test_steady_calls_with_several_results(model: tlc.Model) -> None:
+    x = np.arange(6, dtype=np.float16).reshape(2, 3)
+    both = steady(model, "both", x, x.T.copy())
+    total, whole = both(x, x.T.copy())
+    np.testing.assert_array_equal(total, 2 * x)
+    assert (whole.shape, float(whole)) == ((), 15.0)
+
+
+def test_steady_calls_keep_no_memory() -> None:
+    model = tlc.compile("model.tl", text=PROGRAM, device="cpu")
+    x = np.ones((5, 2), np.float16)
+    forward = steady(model, "forward", x)
+    for _ in range(100):
+        forward(x)
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        forward(x)
+    assert sys.getallocatedblocks() - before < 10
+
+
+def test_a_function_outlives_its_model() -> None:
+    x = np.ones((5, 2), np.float16)
+    forward = steady(tlc.compile("model.tl", text=PROGRAM, device="cpu"), "forward", x)
+    gc.collect()
+    assert forward(x).tolist() == [[4.0, 6.0]] * 5
+    assert forward(x[:1]).tolist() == [[4.0, 6.0]]
+
+
+def test_threads_call_one_model_and_two_models_at_once() -> None:
+    models = [tlc.compile("model.tl", text=PROGRAM, device="cpu") for _ in range(2)]
+    wrong: list[Any] = []
+
+    def work(number: int) -> None:
+        rng = np.random.default_rng(number)
+        model = models[number % 2]
+        for turn in range(200):
+            x = rng.integers(-9, 9, (40 + number % 3 * (turn % 5 == 0), 2)).astype(np.float16)
+            if not np.array_equal(model.forward(x), x @ [[1, 2], [3, 4]]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

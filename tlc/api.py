@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from tlc.arrays import call
 from tlc.runtime.errors import RunError
@@ -15,12 +19,15 @@ class Model:
 
     Arguments are numpy arrays, anything with `__array__` or DLPack, or nested lists; their shapes
     are checked against the signature. An entry returns a numpy array, a tuple of them for several
-    results, or None.
+    results, or None. Several threads may call one model; it takes one call at a time.
     """
 
     def __init__(self, program: Any, device: str) -> None:
         self._program = program
         self.device = device
+        for name in program.entries:
+            if not hasattr(Model, name):
+                self.__dict__[name] = _method(weakref.ref(self), program, name)
 
     @property
     def entries(self) -> dict[str, str]:
@@ -29,21 +36,45 @@ class Model:
 
     def run(self, name: str, *args: Any) -> Any:
         """Call an entry by name. Raises RunError E0503, E0504, E0505."""
-        results = call(self._program, self._program.entry(name), args, sys.stdout.write)
-        return None if not results else results[0] if len(results) == 1 else tuple(results)
+        return _results(self._program, name, args)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name not in self._program.entries:
-            raise AttributeError(
-                f"no entry is called {name!r}; there are {', '.join(self._program.entries)}"
-            )
-        return lambda *args: self.run(name, *args)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._program.entries]
+        known = ", ".join(self._program.entries) if name != "_program" else ""
+        raise AttributeError(f"no entry is called {name!r}; there are {known}")
 
     def __repr__(self) -> str:
         return f"<tlc.Model on {self.device}: {', '.join(self.entries.values())}>"
+
+
+def _results(program: Any, name: str, args: tuple[Any, ...]) -> Any:
+    results = call(program, program.entry(name), args, sys.stdout.write)
+    return None if not results else results[0] if len(results) == 1 else tuple(results)
+
+
+def _method(owner: weakref.ref[Model], program: Any, name: str) -> Callable[..., Any]:
+    """An entry as a function. Once it is called twice with arrays of the same shapes, a direct
+    function takes its place in the model, and gives what is not like these calls back to it."""
+    before: tuple[tuple[int, ...], ...] | None = None
+    hopeful = True
+
+    def method(*args: Any) -> Any:
+        nonlocal before, hopeful
+        results = _results(program, name, args)
+        if not hopeful:
+            return results
+        plain = all(type(a) is np.ndarray for a in args)
+        shapes = tuple([a.shape for a in args]) if plain else None
+        model = owner() if shapes == before else None
+        if model is not None and shapes is not None:
+            from tlc.direct import direct
+
+            made = direct(program, name, shapes, method)
+            hopeful = made is not None
+            model.__dict__[name] = made or method
+        before = shapes
+        return results
+
+    return method
 
 
 def _signature(entry: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from tlc.runtime.errors import RunError
 
 NUMPY = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
-_DTYPES = {name: np.dtype(type) for name, type in NUMPY.items()}
+DTYPES = {name: np.dtype(type) for name, type in NUMPY.items()}
 _SPELLED = {"f16": "float16", "f32": "float32", "i32": "int", "bool": "bool"}
 
 
@@ -21,7 +21,7 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
     finite number that float16 cannot hold, integers for floats and floats for integers are errors
     (E0504).
     """
-    wanted = _DTYPES[param["dtype"]]
+    wanted = DTYPES[param["dtype"]]
     if type(value) is np.ndarray and value.dtype is wanted and value.flags.c_contiguous:
         return value
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
@@ -93,7 +93,8 @@ def call(
     if len(args) != len(entry.params):
         entry.sizes([()] * len(args))
     arrays = [as_array(a, p, entry.name) for a, p in zip(args, entry.params, strict=True)]
-    return [
-        np.frombuffer(data, NUMPY[dtype]).reshape(shape).copy()
-        for data, dtype, shape in program.call(entry, arrays, write, full)
-    ]
+    with program.lock:
+        return [
+            np.frombuffer(data, DTYPES[dtype]).reshape(shape).copy()
+            for data, dtype, shape in program.call(entry, arrays, write, full)
+        ]

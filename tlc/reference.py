@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ class ReferenceProgram:
     ) -> None:
         """`host` may watch what runs. Raises RunError E0501 when the IR cannot be read."""
         self.host = host or ReferenceHost
+        self.lock = RLock()
         self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
         self.seed: int = artifact.manifest.get("seed", 0)  # of random numbers
         validate(artifact.manifest)

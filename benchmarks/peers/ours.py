@@ -36,7 +36,8 @@ def prepare(case: Case, folder: Path) -> Any:
     ]
     if case.sizes.get("call"):
         model = Model(opened, "cpu")
-        return (lambda: model.forward(*arrays)), (lambda: model.forward(*arrays))
+        x, w, b = arrays
+        return (lambda: model.forward(x, w, b)), (lambda: model.forward(x, w, b))
     bound = entry.bind(entry.sizes([a.shape for a in arrays]))
     for buffer, array in zip(bound.inputs, arrays, strict=True):
         opened.device.write(buffer, memoryview(array).cast("B"))

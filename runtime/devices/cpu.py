@@ -179,6 +179,11 @@ class CpuDevice:
             return max(groups, 1)
         return max(groups // (self.threads * CHUNKS_PER_THREAD), 1)
 
+    @property
+    def runner(self) -> int:
+        """Where the function lies that takes a batch's address and runs it."""
+        return ctypes.cast(self._run, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
     def run(self, batch: CpuBatch) -> None:
         """Run all launches of the batch; they are done when this returns."""
         self._run(batch.address)

@@ -19,7 +19,9 @@ kernel void columns(
         const uint n0 = 0u;
         const uint b = work;
         const uint width = min(64u, 64u - n0);
-        for (uint i = 0u; i < 64u; i += 8u) st8(sums + i, splat8(0.0f));
+        for (uint m = 0u; m < height; ++m) {
+            for (uint j = 0u; j < width; j += 8u) st8(sums + m * 64u + j, splat8(0.0f));
+        }
 
         for (uint k0 = 0u; k0 < dims.d0; k0 += 4u) {
             const uint count = min(4u, dims.d0 - k0);
