@@ -29,7 +29,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        return {"half": 2, "float": 4, "float4": 16}[self.element] * self.count
+        return {"half": 2, "int": 4, "float": 4, "float4": 16}[self.element] * self.count
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def test_positions_are_unsigned_scalars(apple: list[Made]) -> None:
 
 
 def test_threadgroup_memory_is_what_the_kernel_says(apple: list[Made]) -> None:
-    sizes = {"half": 2, "float": 4, "uint": 4, "float4": 16}
+    sizes = {"half": 2, "int": 4, "float": 4, "uint": 4, "float4": 16}
     for made in apple:
         arrays = re.findall(r"threadgroup (\w+) \w+\[([\d *]+)\];", made.kernel.text)
         total = sum(sizes[element] * eval(count) for element, count in arrays)
