@@ -1,4 +1,4 @@
-"""A function of the IR to a Core ML package, through coremltools, which only this file imports.
+"""A function of the IR to a Core ML package, through coremltools.
 
 The package takes and gives the types of the function: iOS 16 is the first that has float16 there,
 iOS 18 the first whose weights stay block-quantised. Open dimensions become ranges.

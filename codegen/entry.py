@@ -160,6 +160,16 @@ class EntryPlan:
                 a = op.attrs
                 step = ["detokenize_next", a["symbol"], formula(a["token"]), a["model"], a["place"]]
                 self.steps.append(step)
+            case "core_ml":
+                self.names |= {value: self.arena.take(value) for value in op.results}
+                given, made = (
+                    [[name, *self.typed(value)] for name, value in zip(names, values, strict=True)]
+                    for names, values in (
+                        (op.attrs["inputs"], op.operands),
+                        (op.attrs["outputs"], op.results),
+                    )
+                )
+                self.steps.append(["core_ml", op.attrs["model"], given, made])
             case "save":
                 step = ["save", *self.typed(op.operands[0]), op.attrs["path"], op.attrs["name"]]
                 self.steps.append(step)

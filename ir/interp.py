@@ -59,6 +59,10 @@ class Host:
         """The tokens that a `tokenize` operation gives."""
         raise Failure("there is no text")
 
+    def core_ml(self, values: Sequence[Array], attrs: Mapping[str, Any]) -> Sequence[Array]:
+        """What Core ML computes for a `core_ml` operation."""
+        raise Failure("there is no Core ML")
+
     def detokenize(self, ids: Sequence[int], attrs: Mapping[str, Any]) -> int:
         """The number of the text of tokens; of one more of them for `detokenize_next`."""
         raise Failure("there is no tokenizer")
@@ -167,6 +171,8 @@ class _Frame:
             case "detokenize_next":
                 self.sizes[op.attrs["symbol"]] = self.host.detokenize([], attrs)
                 return []
+            case "core_ml":
+                return self.host.core_ml(values, attrs)
             case "assert":
                 if not attrs["condition"]:
                     self.host.io(op, values, attrs)

@@ -20,6 +20,7 @@ FUSED_OPS = frozenset(
         "assert",
         "check",
         "constant",
+        "core_ml",
         "detokenize",
         "detokenize_next",
         "fused",

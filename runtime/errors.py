@@ -119,6 +119,12 @@ CODES: dict[str, tuple[str, str]] = {
         "The address or port that `tlc serve` was told to listen at is taken, not allowed or not"
         " of this machine.",
     ),
+    "E0615": (
+        "Core ML cannot be called",
+        "`--engine coreml` runs models by Core ML itself, a part of macOS, through the Python"
+        " package coremltools; or Core ML refused the model. Without the option, models are"
+        " compiled like the rest of the program, for every device.",
+    ),
     "E0701": (
         "no compiler for the cpu device",
         "The cpu device compiles the kernels once, with clang 15 or newer or with the Python"

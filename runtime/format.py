@@ -42,6 +42,7 @@ A step is a list that begins with its kind:
     detokenize  symbol (number of a text), memory, shape, model, place
     detokenize_next
                 symbol (number of a text), token, model, place
+    core_ml     model, inputs and outputs [[name, memory, dtype, shape]]: run by Core ML itself
     save        memory, dtype, shape, path, name
     save_model  model, path, dequantize
 """
@@ -252,6 +253,14 @@ _STEPS = {
     "tokenize": Pair((_text, _text, _memory, _count, _formula, _flag, _text)),
     "detokenize": Pair((_text, _text, _one_memory, _SHAPE, _count, _text)),
     "detokenize_next": Pair((_text, _text, _formula, _count, _text)),
+    "core_ml": Pair(
+        (
+            _text,
+            _count,
+            [Pair((_text, _one_memory, _dtype, _SHAPE))],
+            [Pair((_text, _memory, _dtype, _SHAPE))],
+        )
+    ),
     "save": Pair((_text, _one_memory, _dtype, _SHAPE, _text, _text)),
     "save_model": Pair((_text, _count, _text, _flag)),
 }
@@ -361,7 +370,7 @@ def _refers(step: list[Any], manifest: dict[str, Any]) -> bool:
             parts, values = step[-2:] if step[0] == "print" else step[2:4]
             plain = [inner for p in parts for inner in (p[2] if p[:1] == ["form"] else [p])]
             return all(p[1] < len(values) for p in plain if p[:1] == ["value"])
-        case "save_model":
+        case "save_model" | "core_ml":
             return bool(step[1] < len(manifest["models"]))
         case "tokenize" | "detokenize" | "detokenize_next":
             return bool(step[3 if step[0] != "detokenize" else 4] < len(manifest["models"]))

@@ -301,6 +301,18 @@ class Host:
                 tokenizer = bound.weights.models.tokenizer(model)
                 number = evaluate(token, sizes)
                 sizes[symbol] = self.texts.goes_on(number, model, tokenizer, place)
+            case "core_ml":
+                from tlc.runtime.coreml.engine import predict
+
+                _, model, inputs, outputs = step
+                given = {name: (v[1], *_tensor(bound, sizes, *v)) for name, *v in inputs}
+                wanted = {
+                    name: (dtype, tuple(size(f, sizes) for f in shape))
+                    for name, _, dtype, shape in outputs
+                }
+                made = predict(bound.weights.models.file(model), given, wanted)
+                for (_, slot, _, _), content in zip(outputs, made, strict=True):
+                    bound.write(slot, content)
             case "save":
                 from tlc.runtime.save import save_tensors
 

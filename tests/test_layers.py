@@ -29,7 +29,7 @@ OWNERS = {
     "safetensors": ("runtime/save.py",),
     "gguf": ("runtime/decode.py",),
     "metalcompute": ("runtime/devices/metal.py",),
-    "coremltools": ("codegen/coreml.py",),
+    "coremltools": ("codegen/coreml.py", "runtime/coreml/engine.py"),
 }
 
 

@@ -100,17 +100,19 @@ def compile(
     device: str = "auto",
     seed: int = 0,
     store: str = "f16",
+    engine: str = "tlc",
 ) -> Model:
     """Compile a `.tl` file (or `text`, under the file's name) for a device.
 
     `seed` is that of random numbers, `store` is how computed float16 values are stored: `f16`, or
-    `f32` where float16 overflows. Raises CompileError with every diagnostic, and RunError when the
-    device is not there.
+    `f32` where float16 overflows. `engine` is what runs Core ML models: `tlc`, compiled like the
+    rest, or `coreml`, by Core ML itself on a Mac. Raises CompileError with every diagnostic, and
+    RunError when the device is not there.
     """
     from tlc import driver
 
     path = os.fspath(source)
-    built = driver.build(path, text=text, seed=seed, store=store)
+    built = driver.build(path, text=text, seed=seed, store=store, engine=engine)
     return _open(built, device, path)
 
 

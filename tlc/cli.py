@@ -65,6 +65,7 @@ def _build(path: str, options: dict[str, Any]) -> int:
         hash_weights=bool(options["hash-weights"]),
         seed=int(options["seed"] or 0),
         store=options["store"] or "f16",
+        engine=options["engine"] or "tlc",
         timings=_timings(options),
     )
     show_diagnostics(built.warnings, options)

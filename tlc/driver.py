@@ -83,6 +83,7 @@ def build(
     blocks: bool = False,
     seed: int = 0,
     store: str = "f16",
+    engine: str = "tlc",
 ) -> Built:
     """Compile the program of a file (or `text`, which then only has the file's name; or IR that was
     `lowered` from no program at all).
@@ -90,6 +91,7 @@ def build(
     `seed` is that of random numbers, where a run names no other. With `blocks`, its `test` and
     `bench` blocks are entries too.
     `store` is what computed float16 values are stored as, `f16` or `f32` (`ir/passes/widen.py`).
+    `engine` is what runs Core ML models: `tlc`, by kernels, or `coreml`, by Core ML on a Mac.
     With `embed_weights`, the weights are stored in the artifact; with `hash_weights`, a run refuses
     other numbers of the same layout. Raises CompileError with everything that is wrong with the
     program, and RunError E0604 for a weight that cannot be embedded.
@@ -111,7 +113,7 @@ def build(
         with flow.stage("lower"):
             from tlc.ir.verify import verify as verify_ir
 
-            lowered = _lowered(tree, path, flow, blocks)
+            lowered = _lowered(tree, path, flow, blocks, engine=engine)
             flow.warnings += lowered.warnings
             if verify:
                 verify_ir(lowered.module)
@@ -238,13 +240,14 @@ def _lowered(
     blocks: bool = False,
     kept: frozenset[str] = frozenset(),
     seed: Dim = SEED,
+    engine: str = "tlc",
 ) -> Lowered:
     from tlc.ir.lower import lower
 
     models = model_opener(path, flow.models)
     imports = importer(lambda source: _parse(source, flow))
     tokens = tokenizer_opener(flow.models)
-    return lower(tree, models, imports, seed, blocks, kept, tokens)
+    return lower(tree, models, imports, seed, blocks, kept, tokens, engine)
 
 
 def _optimise(

@@ -67,8 +67,9 @@ def weights_of(
         parts["models"].append({"path": ref.path, "fingerprint": ref.fingerprint, "files": listed})
     used = tuple((files[w["model"]], w["tensor"], w["stored"]) for w in weights)
     members: dict[str, Any] = {}
+    if embed:
+        _refuse_files(module)
     if embed and used:
-        _refuse_saving(module)
         tensors = EmbeddedTensors(used, tuple(_places(weights)))
         parts["embedded"] = [list(place) for place in tensors.places]
         members[MEMBER] = tensors
@@ -106,9 +107,17 @@ def _bytes(file: ModelFile, name: str, stored: str) -> memoryview:
     return stored_as(file.tensors[name], file.view(name), stored)
 
 
-def _refuse_saving(module: Module) -> None:
+def _refuse_files(module: Module) -> None:
     for func in module.funcs:
         for op in func.walk():
+            if op.name == "core_ml":
+                raise error(
+                    "E0606",
+                    "Core ML reads the model's own files, and an artifact with embedded weights"
+                    " runs without them",
+                    op.span,
+                    hint="build without --embed-weights, or without --engine coreml",
+                )
             if op.name == "save_model":
                 raise error(
                     "E0606",

@@ -48,6 +48,12 @@ _SEED = Option("seed", "of random numbers; that of the build, or 0, when left ou
 _STORE = Option(
     "store", "how computed float16 values are stored; f16 when left out", "DTYPE", ("f16", "f32")
 )
+_ENGINE = Option(
+    "engine",
+    "what runs Core ML models: kernels of tlc; or, on macOS, Core ML itself",
+    "NAME",
+    ("tlc", "coreml"),
+)
 _TIMINGS = Option("timings", "write the time of each stage to stderr")
 _COMPILE = (
     Option("dump-after", "print the IR behind a pass, or behind `all`", "PASS", many=True),
@@ -102,6 +108,7 @@ COMMANDS = (
             ),
             _SEED,
             _STORE,
+            _ENGINE,
             *_COMPILE,
             *_COMMON,
         ),
@@ -110,7 +117,7 @@ COMMANDS = (
         "run",
         "FILE",
         "run an artifact, or build and run a .tl program",
-        (*_RUN, _SEED, _STORE, _TIMINGS, *_COMMON),
+        (*_RUN, _SEED, _STORE, _ENGINE, _TIMINGS, *_COMMON),
     ),
     Command(
         "serve",

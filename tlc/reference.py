@@ -120,6 +120,22 @@ class ReferenceHost(interp.Host):
         tokenizer = self.weights.models.tokenizer(attrs["model"])
         return self.texts.tokens(attrs["text"], tokenizer, attrs["around"], attrs["place"])
 
+    def core_ml(self, values: Sequence[Array], attrs: Mapping[str, Any]) -> Sequence[Array]:
+        from tlc.runtime.coreml.engine import predict
+
+        given = {
+            name: (_NAMES[x.dtype.name], x.shape, memoryview(x.tobytes()))
+            for name, x in zip(attrs["inputs"], values, strict=True)
+        }
+        types = [(t.dtype, tuple(map(int, t.shape))) for t in attrs["results"]]
+        wanted = dict(zip(attrs["outputs"], types, strict=True))
+        file = self.weights.models.file(attrs["model"])
+        names = {short: long for long, short in _NAMES.items()}
+        return [
+            np.frombuffer(data, names[dtype]).reshape(shape)
+            for data, (dtype, shape) in zip(predict(file, given, wanted), types, strict=True)
+        ]
+
     def detokenize(self, ids: Sequence[int], attrs: Mapping[str, Any]) -> int:
         model, place = attrs["model"], attrs["place"]
         tokenizer = self.weights.models.tokenizer(model)

@@ -28,7 +28,11 @@ def run(
 ) -> int:
     """Run an entry of an artifact or program; the exit code."""
     clock = _Clock(timings)
-    artifact = read_or_build(path, options["store"], timings, show)
+    artifact = read_or_build(path, options["store"], timings, show, options["engine"])
+    if _engine(artifact.manifest) == "coreml":
+        from tlc.runtime.coreml.engine import require
+
+        require()
     clock("open")
     folders = [os.path.dirname(path), ""]
     if options["diff"]:
@@ -95,12 +99,13 @@ def read_or_build(
     store: str | None,
     timings: Any,
     show: Callable[[Iterable[Diagnostic]], None],
+    engine: str | None = None,
 ) -> Any:
     """The artifact in a file, or that of the program in it. Raises RunError and CompileError."""
     if path.endswith(".tl"):
         from tlc import driver
 
-        built = driver.build(path, timings=timings, store=store or "f16")
+        built = driver.build(path, timings=timings, store=store or "f16", engine=engine or "tlc")
         show(built.warnings)
         return built
     from tlc.runtime.artifact import read_artifact
@@ -112,7 +117,24 @@ def read_or_build(
             f"the artifact was not built with `--store {store}`",
             f"build it again: tlc build FILE.tl --store {store}",
         )
+    if engine not in (None, _engine(artifact.manifest)):
+        raise RunError(
+            "E0504",
+            f"the artifact was not built with `--engine {engine}`",
+            f"build it again: tlc build FILE.tl --engine {engine}",
+        )
     return artifact
+
+
+def _engine(manifest: dict[str, Any]) -> str:
+    """What runs the Core ML models of an artifact."""
+
+    def calls(steps: list[Any]) -> bool:
+        inner = (step[3:] for step in steps if step[0] in ("loop", "if"))
+        return any(s[0] == "core_ml" for s in steps) or any(calls(r) for i in inner for r in i)
+
+    entries = manifest["entries"].values()
+    return "coreml" if any(calls(entry["steps"]) for entry in entries) else "tlc"
 
 
 class _Clock:

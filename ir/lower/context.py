@@ -86,6 +86,7 @@ class Program:
     open_tokenizer: OpenTokenizer | None = None
     seed: Dim = SEED  # what random numbers are hashed from
     kept: frozenset[str] = frozenset()  # compositions that stay one operation
+    engine: str = "tlc"  # what runs Core ML models: tlc's kernels, or `coreml`
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)

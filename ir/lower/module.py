@@ -60,6 +60,7 @@ def lower(
     blocks: bool = False,
     kept: frozenset[str] = frozenset(),
     open_tokenizer: OpenTokenizer | None = None,
+    engine: str = "tlc",
 ) -> Lowered:
     """The IR of a program. Raises CompileError with everything that is wrong.
 
@@ -69,10 +70,12 @@ def lower(
     that the span lies in; it raises CompileError. `seed` is what random numbers are hashed
     from: that of the run, or a number. With `blocks`, every `test` and `bench` block is an entry
     too, called `test NAME` and `bench NAME`.
-    Compositions that are `kept` stay one operation (`ir/builder.py`).
+    Compositions that are `kept` stay one operation (`ir/builder.py`). With the `engine` coreml,
+    `predict` is left to Core ML.
     """
     program = _declarations(tree, open_model, import_file)
     program.seed, program.kept, program.open_tokenizer = seed, kept, open_tokenizer
+    program.engine = engine
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
     limit = sys.getrecursionlimit()

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
-from tlc.ir.core import Value
+from tlc.ir.builder import Builder
+from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing, tensors
 from tlc.ir.lower.builtins import SPECIAL, arguments
 from tlc.ir.lower.calls import Argument
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Model, describe
-from tlc.ir.types import TensorType
+from tlc.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
     from tlc.ir.coreml import Maker
@@ -50,20 +51,12 @@ SPECIAL["predict"] = _predict
 
 
 def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> list[Value]:
-    from tlc.ir.coreml import Maker, bind, lower_network, lower_program, narrowed, widened
+    from tlc.ir.coreml import Maker, bind
 
     maker = Maker(cx.builder, wide=model.dtype == "f32")
     header: Any = model.header
-
-    def tensor(name: str, dtype: str, shape: tuple[int, ...]) -> Value:
-        type = TensorType(dtype, tuple(map(Dim.of, shape)))
-        encoding = header.tensors[name].encoding
-        return cx.builder.emit(
-            "weight", model=model.index, tensor=name, encoding=encoding, stored=dtype, type=type
-        )
-
-    network, features = header.network, header.description.inputs
-    inputs = {f.name: f for f in features} if network else dict(header.program.inputs)
+    features = header.description.inputs
+    inputs = {f.name: f for f in features} if header.network else dict(header.program.inputs)
     placed = _placed(cx, list(inputs), args, span)
     images = {feature.name for feature in features if feature.image is not None}
     bound: dict[str, Value] = {}
@@ -72,9 +65,28 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
         value = _tensor(cx, arg, inputs[name].dtype)
         bound[name] = bind(maker, name, value, inputs[name], hint)
     _limits(maker, features, bound)
+    if cx.program.engine == "coreml":
+        return _by_core_ml(cx, model, bound, span)
+    return list(_compiled(maker, model, bound).values())
+
+
+def _compiled(maker: Maker, model: Model, bound: dict[str, Value]) -> dict[str, Value]:
+    """The outputs by name, computed by operations of the IR. Raises Refusal."""
+    from tlc.ir.coreml import lower_network, lower_program, narrowed, widened
+
+    header: Any = model.header
+    network, features = header.network, header.description.inputs
+
+    def tensor(name: str, dtype: str, shape: tuple[int, ...]) -> Value:
+        type = TensorType(dtype, tuple(map(Dim.of, shape)))
+        encoding = header.tensors[name].encoding
+        return maker.b.emit(
+            "weight", model=model.index, tensor=name, encoding=encoding, stored=dtype, type=type
+        )
+
     if network is None:
         found = lower_program(maker, header.program, bound, tensor)
-        return [maker.tensor(value) for value in found.values()]
+        return {name: maker.tensor(value) for name, value in found.items()}
     if network.exact and not network.exact_images:  # images have a sequence axis too
         for feature in features:
             if feature.image is not None and feature.name in bound:
@@ -83,7 +95,46 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
     wide = {name: widened(maker, value, network.exact) for name, value in bound.items()}
     shapes = {f.name: f.shape for f in header.description.outputs if f.shape is not None}
     results = lower_network(maker, network, wide, list(shapes), tensor)
-    return [narrowed(maker, v, shapes[name], network.exact) for name, v in results.items()]
+    return {name: narrowed(maker, v, shapes[name], network.exact) for name, v in results.items()}
+
+
+def _by_core_ml(cx: Context, model: Model, bound: dict[str, Value], span: Span) -> list[Value]:
+    """The outputs, left to Core ML. Their types are those that a compiled model has, or what the
+    model says of them where it has operations that are not compiled."""
+    from tlc.ir.coreml import Maker, Refusal
+
+    aside = Maker(Builder(Block(), span, cx.builder.kept), wide=model.dtype == "f32")
+    types: dict[str, Type]
+    try:
+        types = {name: v.type for name, v in _compiled(aside, model, dict(bound)).items()}
+    except Refusal:
+        types = _declared(aside, model)
+        if not types:
+            raise
+    made = cx.builder.append(
+        "core_ml",
+        *bound.values(),
+        model=model.index,
+        inputs=tuple(bound),
+        outputs=tuple(types),
+        results=tuple(types.values()),
+    )
+    assert isinstance(made, Op)
+    return made.results
+
+
+def _declared(maker: Maker, model: Model) -> dict[str, Type]:
+    """The types of the outputs as the model names them; none when a size is left open."""
+    header: Any = model.header
+    found: dict[str, Any]
+    if header.network is not None:
+        found = {f.name: (maker.dtype("f16"), f.shape) for f in header.description.outputs}
+    else:
+        made = {n: t for op in header.program.operations for n, t in op.outputs}
+        found = {n: (maker.dtype(made[n].dtype), made[n].shape) for n in header.program.outputs}
+    if any(shape is None or None in shape for _, shape in found.values()):
+        return {}
+    return {name: TensorType(t, tuple(map(Dim.of, shape))) for name, (t, shape) in found.items()}
 
 
 def _placed(

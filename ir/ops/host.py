@@ -80,6 +80,25 @@ defop(
 )
 
 
+def _core_ml(
+    *types: Type,
+    model: int,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    results: tuple[Type, ...],
+) -> tuple[Type, ...]:
+    if len(types) != len(inputs) or len(results) != len(outputs):
+        raise TypeRuleError(f"{len(inputs)} inputs and {len(outputs)} outputs are named")
+    return results
+
+
+defop(
+    "core_ml",
+    "What Core ML itself computes by a model file, on macOS: the outputs of these names.",
+    params="values: tensors, model: int, inputs: attr, outputs: attr, results: attr",
+    type=_core_ml,
+    effect="io",
+)
 defop(
     "save",
     "Writes a tensor to a SafeTensors file, under the name it has in the program.",

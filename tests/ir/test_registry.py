@@ -21,7 +21,7 @@ from tlc.ir.types import FLOATS, TensorType
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
     "save_model", "assert", "text", "text_of", "text_value", "timed",
-    "text_float", "tokenize", "detokenize", "detokenize_next",
+    "text_float", "tokenize", "detokenize", "detokenize_next", "core_ml",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -44,6 +44,7 @@ WITHOUT_SAMPLES = {
     "detokenize_next": "has no result; tests/tokenizer sees what it says",
     "text_float": "reads what is outside; tests/test_arguments.py gives it some",
     "timed": "marks a place; test_testing.py sees what stands behind it",
+    "core_ml": "needs a Mac; tests/coreml/test_engine.py stands in for one",
     "save": "has no result",
     "save_model": "has no result",
     "and": "works on masks, and samples are numbers; see the test below",
