@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit models test-models fuzz mutants golden docs wheel clean
+.PHONY: help setup demo test lint format types unit models test-models fuzz mutants kernels golden docs wheel clean
 .PHONY: bench bench-ci bench-peers
 
 help: ## show this list
@@ -57,6 +57,9 @@ fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 
 mutants: $(VENV)/ready ## break the apple kernels in thousands of ways; count what the checks notice
 	$(BIN)/python -m tests.mutation
+
+kernels: $(VENV)/ready ## lint every kernel that a run of the tests compiles programs to
+	$(BIN)/python -m pytest -m 'not models' --lint-kernels --numprocesses auto --quiet
 
 golden: $(VENV)/ready ## accept the present output as expected output; read the diff
 	$(BIN)/python -m pytest --quiet --update-golden

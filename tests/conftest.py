@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,21 @@ settings.load_profile("tlc")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+    parser.addoption("--lint-kernels", action="store_true", help="lint every kernel in the end")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lint_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--lint-kernels`, the kernels of all programs that this process builds are linted."""
+    if not request.config.getoption("--lint-kernels"):
+        yield
+        return
+    from tests.msl.emitted import collected, problems
+
+    with collected() as found:
+        yield
+    said = problems(list(found.values()))
+    assert not said, "\n".join([f"{len(said)} messages about {len(found)} kernels", *said[:20]])
 
 
 @pytest.fixture

@@ -34,8 +34,10 @@ def exact_attention(
     """softmax(q k^T * scale + bias where mask) v for [seq, heads, hd], and how far float32 is off.
 
     A score is off by a unit for each of its terms; weights by that and by exp, which is off by
-    4 + |x| units where |x| exp(x) < 1; their sums by a unit per key.
+    4 + |x| units where |x| exp(x) < 1; their sums by a unit per key. Without keys all is 0.
     """
+    if not len(k):
+        return np.zeros((*q.shape[:2], v.shape[-1])), np.zeros(1)
     heads = [wide(x).transpose(1, 0, 2) for x in (q, k, v)]
     q, k, v = (heads[0], *(x.repeat(len(heads[0]) // len(x), 0) for x in heads[1:]))
     with np.errstate(all="ignore"):
@@ -59,15 +61,18 @@ def masked(dtype: str, heads: int, groups: int, depth: int, width: int, mask: st
     )
     (op,) = kernels(func)
     cases = []
-    for n, m in ((1, 1), (1, 2), (2, 3), (3, 2), (7, 31), (31, 7), (33, 33), (1, 130), (70, 300)):
+    some = (1, 1), (1, 2), (2, 3), (3, 2), (7, 31), (31, 7), (33, 33), (1, 130), (70, 300)
+    for n, m, what in (*((*s, "") for s in some), (2, 0, ""), (5, 9, ", far below 0")):
         q, k = normal(90, n, heads, depth, dtype=dtype), normal(91, m, groups, depth, dtype=dtype)
         v = normal(92, m, groups, width, dtype=dtype)
+        if what:  # all scores are hundreds apart and from 0
+            q, k = np.abs(q) * q.dtype.type(-256), np.abs(k)
         kept = keep and keep(np.arange(n)[:, None], np.arange(m)[None], m - n)
         exact, slack = exact_attention(q, k, v, 1 / np.sqrt(depth), kept)
         stored = dict(zip(func.params, (q, k, v), strict=True))
         sizes = {"N": n, "M": m}
         shape = [size(d, sizes) for d in op.result.tensor.shape]
-        name = f"attention {mask} {dtype} {heads}/{groups} heads, {n} queries, {m} keys"
+        name = f"attention {mask} {dtype} {heads}/{groups} heads, {n} queries, {m} keys{what}"
         inputs = [stored[value] for value in op.operands]
         cases.append(Case(name, op, inputs, exact.reshape(shape), slack, sizes))
     return cases

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.emulation import compiled
+from tests.msl.emitted import collected, problems
 from tests.msl.lint_cases import NOT_OURS, OURS, RIGHT, WRONG, kernel
+from tlc import driver
+from tlc.frontend.diagnostics import CompileError
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.lint import RULES, lint, require
+
+PROGRAMS = Path(__file__).parent.parent / "programs"
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -42,6 +51,18 @@ def test_every_rule_has_a_case() -> None:
 def test_every_apple_kernel_passes_with_the_rules_of_our_own() -> None:
     for cases in EVERYTHING:
         assert lint(compiled(list(cases()))[1], own=True) == [], cases.__name__
+
+
+def test_every_kernel_of_the_test_programs_passes() -> None:
+    with collected() as found:
+        for program in sorted(PROGRAMS.glob("*.tl")):
+            with suppress(CompileError):  # some show what is wrong
+                driver.build(str(program))
+    assert len(found) > 500
+    assert problems(list(found.values())) == []
+    kernel, *_ = found.values()
+    wrong = replace(kernel, text=kernel.text.replace("    uint group [", "    int group [", 1))
+    assert "`group` cannot be a int" in problems([wrong])[0]
 
 
 def test_a_message_says_its_line() -> None:

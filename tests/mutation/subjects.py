@@ -48,6 +48,10 @@ BYTES = {
     "q5_k": "tlc_scale_of_8 tlc_least_of_8",
 }
 
+# whose kernel for few rows is right for many, which show more of it; those that are not too slow
+ANY_ROWS = ("attention", "attention special")
+MOST_ROWS = 33
+
 # a name, the functions to mutate if not the kernel, sample cases, and the beginning of the names of
 # those of one operation
 SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
@@ -89,8 +93,8 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("product gated", "", product_cases.two_sums, ""),
     ("product q4_0", "", product_cases.packed_products, "q4_0 nt {"),
     ("read8 q6_k", "tlc_read8_q6_k", product_cases.packed_products, "q6_k long rows"),
-    ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
     ("attention special", "", attention_cases.special_scores, "nan among 5"),
+    ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
 )
 
 
@@ -107,7 +111,12 @@ def subjects(beginnings: tuple[str, ...] = ("",)) -> Iterator[Subject]:
         for at, variant in enumerate(variants):
             kernel = variant.kernel
             plain = re.sub(rf"\b{kernel.name}(?=\b|_Dims)", "", kernel.text)
-            judging = [case for case in same if kernel in usable(variants, case.sizes)]
+            judging = [
+                case
+                for case in same
+                if kernel in usable(variants, case.sizes)
+                or (name in ANY_ROWS and case.sizes["N"] <= MOST_ROWS)
+            ]
             if not judging or plain in seen:  # seen: one kernel under two names
                 continue
             seen.add(plain)
