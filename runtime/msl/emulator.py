@@ -73,6 +73,8 @@ def _runtime() -> ctypes.CDLL:
         library.tlc_origin_name.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
         library.tlc_reports.restype = ctypes.POINTER(Report * _MOST_REPORTS)
         library.tlc_options.restype = ctypes.POINTER(_Options)
+        library.tlc_log.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+        library.tlc_logged.restype = ctypes.c_uint64
         library.tlc_dispatch.argtypes = [ctypes.POINTER(_Dispatch)]
         _declared.append(library)
     return _declared[0]
@@ -138,6 +140,42 @@ class EmulatedBuffer:
         if slot is not None and _declared:
             _declared[0].tlc_buffer_close(slot)
             _free.append(slot)
+
+
+class Access(ctypes.Structure):  # native/shadow.h
+    """An access to a buffer: its place in the code, bytes, thread of the launch, `[[buffer]]`."""
+
+    _fields_ = (
+        ("pc", ctypes.c_uint64),
+        ("offset", ctypes.c_uint64),
+        ("who", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("buffer", ctypes.c_uint32),
+        ("write", ctypes.c_uint32),
+    )
+
+
+class Log:
+    """All accesses to buffers while it is entered, of kernels compiled to be checked."""
+
+    __slots__ = ("_room",)
+
+    def __init__(self, most: int) -> None:
+        self._room = (Access * most)()
+
+    def __enter__(self) -> Log:
+        _runtime().tlc_log(self._room, len(self._room))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _runtime().tlc_log(None, 0)
+
+    def accesses(self) -> memoryview:
+        """Those so far, as bytes of `Access`. Raises MemoryError when there was no room for all."""
+        count = _runtime().tlc_logged()
+        if count > len(self._room):
+            raise MemoryError(f"{count} accesses, and room for {len(self._room)}")
+        return memoryview(self._room).cast("B")[: count * ctypes.sizeof(Access)]
 
 
 class Schedule:

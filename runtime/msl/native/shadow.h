@@ -97,6 +97,21 @@ static void out_of_bounds(const u8* p, u64 size, bool write, const void* pc) {
   add_report("out-of-bounds", fatal, pc, "%s of %u bytes at %s%s", write ? "write" : "read", (u32)size,
              describe(p, place), end);
 }
+// Accesses to buffers in the order in which they happened, where somebody counts them.
+struct Logged {
+  address pc;
+  u64 offset;
+  u32 who, size;  // number of the thread in the launch, from 0
+  u32 buffer, write;
+};
+static Logged* log_room;
+static u64 log_most, log_count;
+static void log_access(u32 buffer, u64 offset, u64 size, bool write, const void* pc) {
+  if (log_count < log_most)
+    log_room[log_count] = {(address)pc, offset, group_number * most_threads + tlc_thread->index, (u32)size,
+                           buffer, write};
+  log_count++;
+}
 static void check_access(const void* where, u64 size, bool read, bool write, bool atomic, const void* pc) {
   if (!tlc_thread || !in_arena(where) || size == 0) return;
   const u32 at = slot_of(where);
@@ -109,6 +124,7 @@ static void check_access(const void* where, u64 size, bool read, bool write, boo
   char place[96];
   if (write && at && !slot.writable)
     add_report("read-only", true, pc, "write to %s, which is read only", describe(p, place));
+  if (log_room && at) log_access((u32)slot.bound, (u64)(p - slot.base), size, write, pc);
   u8* shadow = shadow_of(p);
   for (u64 i = 0; read && i < size; i++)
     if (shadow[i]) {
