@@ -1,54 +1,145 @@
 """What kernels share, without what these kernels do not use: a text of definitions, cut by need.
 
-A text is cut at its blank lines, but not between `#if` and `#endif`. A part that defines nothing is
-kept; one that defines functions or macros is kept when a kept part or a kernel names one of them.
+A definition of a function, type or macro is kept when what is kept names it, with the comment right
+above it; that of an operator, when one of its types is. Calls of macros outside of functions are
+definitions of what they expand to, and what defines nothing is kept. Of an `#if` around definitions
+the branches stay that have any.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-_DEFINED = re.compile(
-    r"^(?:(?:static inline|TLC_LANE|TLC_CALL|template)\b[^;{=]*?\b(\w+)\(|#define (\w+))",
-    re.MULTILINE,
-)
-_MADE = re.compile(r"^[A-Z_]+\((\w+)", re.MULTILINE)  # by a macro, as in TLC_EACH(exp8, exp)
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_FUNCTION = re.compile(r"(?:static inline|TLC_LANE|TLC_CALL)\b[^;{}()]*?\b(\w+)\(")
+_OPERATOR = re.compile(r"\boperator\W+?\((.*?)\)")
+_TYPE = re.compile(r"^(?:typedef\b.*?\b(\w+)(?:\s+__attribute__.*)?;|struct (\w+))")
+_MACRO = re.compile(r"#define (\w+)(?:\(([^)]*)\))?(.*)", re.DOTALL)
+_CALL = re.compile(r"\b([A-Z][A-Z0-9_]*)\(([^()]*)\)")
+_BRANCH = re.compile(r"#(if|elif|else|endif)\b")
+
+
+@dataclass(slots=True)
+class _Part:
+    """Lines that stay or go together, or one of the directives around them."""
+
+    lines: list[str]
+    spaced: bool  # an empty line before it
+    names: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    branch: str = ""
+    kept: bool = False
+
+
+@dataclass(slots=True)
+class _Known:
+    """Types, and function-like macros by name: parameters and text."""
+
+    types: set[str] = field(default_factory=set)
+    macros: dict[str, tuple[list[str], str]] = field(default_factory=dict)
+
+    def expanded(self, text: str) -> str:
+        """The text and, behind it, all that its calls of macros expand to."""
+        out, queue = text, [text]
+        while queue:
+            for name, given in _CALL.findall(queue.pop()):
+                if name in self.macros:
+                    parameters, body = self.macros[name]
+                    for parameter, value in zip(parameters, given.split(","), strict=True):
+                        body = re.sub(rf"\b{parameter}\b", value.strip(), body)
+                    queue.append(re.sub(r"\s*##\s*", "", body))
+                    out += "\n" + queue[-1]
+        return out
 
 
 def used(shared: str, kernels: str) -> str:
     """The parts of the shared text that the kernels need, in its order."""
-    parts = _parts(shared)
-    defined = [_names(part) for part in parts]
-    kept = [not names for names in defined]
-    words = set(_WORD.findall(kernels))
-    for part, keep in zip(parts, kept, strict=True):
-        words |= set(_WORD.findall(part)) if keep else set()
-    changed = True
+    parts = list(_parts(shared))
+    words, changed = set(_WORD.findall(kernels)), True
     while changed:
         changed = False
-        for at, names in enumerate(defined):
-            if not kept[at] and names & words:
-                kept[at] = changed = True
-                words |= set(_WORD.findall(parts[at]))
-    return "\n\n".join(p for p, keep in zip(parts, kept, strict=True) if keep)
+        for part in parts:
+            needed = not part.names or part.names & words
+            if needed and not (part.kept or part.branch):
+                part.kept = changed = True
+                words |= part.words
+    return "\n".join(_lines(parts)).strip("\n")
 
 
-def _names(part: str) -> set[str]:
-    """What a part defines; a macro call makes a name, or its form for 8 lanes and for one float."""
-    made = _MADE.findall(part)
-    names = {name for found in _DEFINED.findall(part) for name in found if name}
-    return names.union(made, (f"{name}8" for name in made), (f"tlc_{name}" for name in made))
+def _parts(text: str) -> Iterator[_Part]:
+    """The text cut into definitions and the directives around them; other comments are left out."""
+    known = _Known()
+    lines = iter(text.split("\n"))
+    above: list[str] = []
+    spaced = False
+    for line in lines:
+        if not line.strip():
+            above, spaced = [], True
+            continue
+        if line.startswith("//"):
+            above.append(line)
+            continue
+        found = _BRANCH.match(line)
+        if found is not None:
+            yield _Part([line], spaced, branch=found[1])
+            above, spaced = [], False
+            continue
+        own = [line]
+        while own[-1].endswith("\\") or (line[0] != "#" and _is_open(own)):
+            own.append(next(lines))
+        yield _definition(own, above, spaced, known)
+        above, spaced = [], False
 
 
-def _parts(text: str) -> list[str]:
-    parts: list[str] = []
-    depth = 0
-    for block in text.split("\n\n"):
-        if depth:
-            parts[-1] += "\n\n" + block
-        else:
-            parts.append(block)
-        for line in block.splitlines():
-            depth += line.startswith("#if") - line.startswith("#endif")
-    return parts
+def _is_open(lines: list[str]) -> bool:
+    text = re.sub(r"//.*", "", "\n".join(lines))
+    if text.count("{") != text.count("}") or text.count("(") != text.count(")"):
+        return True
+    return text.rstrip()[-1] not in ";})"
+
+
+def _definition(own: list[str], above: list[str], spaced: bool, known: _Known) -> _Part:
+    text = "\n".join(own)
+    lines = [*above, *own]
+    macro = _MACRO.match(text.replace("\\\n", "\n"))
+    if macro is not None:
+        name, parameters, body = macro.groups()
+        if parameters is not None:
+            known.macros[name] = ([p.strip() for p in parameters.split(",")], body)
+        return _Part(lines, spaced, frozenset([name]), frozenset(_WORD.findall(body)))
+    types = {name for found in _TYPE.findall(text) for name in found if name}
+    known.types |= types
+    whole = known.expanded(text)
+    names = types.union(_FUNCTION.findall(whole))
+    for parameters in _OPERATOR.findall(whole):
+        names |= known.types.intersection(_WORD.findall(parameters))
+    return _Part(lines, spaced, frozenset(names), frozenset(_WORD.findall(whole)))
+
+
+def _lines(parts: list[_Part]) -> Iterator[str]:
+    """The lines that stay, without empty branches at the end of an `#if` and empty `#if`s."""
+    opened: list[list[str]] = []  # directives that nothing has followed yet
+    written: list[bool] = []  # whether an `#if` around has been written
+
+    for part in parts:
+        match part.branch:
+            case "if":
+                opened.append([*([""] if part.spaced else []), *part.lines])
+                written.append(False)
+            case "elif" | "else":
+                # what is before must stay an `#if` that excludes it
+                opened[-1] = [*opened[-1], *part.lines]
+            case "endif":
+                opened.pop()
+                if written.pop():
+                    yield from part.lines
+            case _ if part.kept:
+                for at, directives in enumerate(opened):
+                    if directives:
+                        yield from directives
+                        opened[at], written[at] = [], True
+                if part.spaced:
+                    yield ""
+                yield from part.lines
