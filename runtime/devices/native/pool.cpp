@@ -25,9 +25,10 @@ struct alignas(16) Opaque { char bytes[128]; };  // room for any platform's pthr
 
 constexpr u64 spin_ns = 30000;   // how long a helper looks for work before it sleeps
 // The first runs of a batch find out whether sharing its launches is faster: shared, alone, shared,
-// alone. No more is tried once a shared launch took this long, the start of the threads set aside.
+// alone. Nothing is tried where the first run kept this thread busy for so long in each launch, and
+// a batch that is soon done alone is never shared.
 constexpr u32 trials = 4;
-constexpr u64 big_ns = 20000, big_at_first_ns = 1000000;
+constexpr u64 long_ns = 1000000, short_ns = 4000;
 constexpr __SIZE_TYPE__ stack_bytes = 4 << 20;  // kernels keep tiles of up to 400 KB on the stack
 
 // ---- what the host fills in (see runtime/devices/cpu.py) ----------------------------------------
@@ -69,14 +70,14 @@ static inline void relax() {
   __asm__ volatile("isb");
 #endif
 }
-static u64 now() {
 #if defined(__APPLE__)
-  constexpr int monotonic = 6;
+constexpr int monotonic = 6, of_thread = 16;
 #else
-  constexpr int monotonic = 1;
+constexpr int monotonic = 1, of_thread = 3;
 #endif
+static u64 now(int clock = monotonic) {
   timespec t;
-  clock_gettime(monotonic, &t);
+  clock_gettime(clock, &t);
   return u64(t.seconds) * 1000000000u + u64(t.nanoseconds);
 }
 
@@ -240,17 +241,18 @@ TLC_EXPORT Pool* tlc_pool_open(u32 threads) {
 TLC_EXPORT void tlc_pool_run(Batch* batch) {
   const bool trying = batch->trial < trials;
   const bool alone = trying ? batch->trial & 1 : batch->best[1] < batch->best[0];
-  const u64 begin = trying ? now() : 0;
+  const u64 begin = trying ? now() : 0, busy = trying ? now(of_thread) : 0;
   if (alone || !run_shared(batch->pool, batch)) run_alone(batch);
   if (!trying) return;
   const u64 elapsed = now() - begin;
   u64& best = batch->best[alone];
   if (!best || elapsed < best) best = elapsed;
-  if (!alone && elapsed > (batch->trial ? big_ns : big_at_first_ns) * batch->count) {
-    batch->best[0] = 0;  // sharing has won
+  if (!batch->trial++ && now(of_thread) - busy > long_ns * batch->count) {
+    batch->best[0] = 0;
     batch->trial = trials;
-  } else {
-    batch->trial++;
+  } else if (alone && elapsed < short_ns) {
+    batch->best[0] = ~u64(0);
+    batch->trial = trials;
   }
 }
 
