@@ -84,6 +84,8 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
         element = scalar_load(keys.access, at)
     at = plus(_place(sizes, values, names), offset(sizes, ZERO, [values.key], ["n"]))
     value = lane_reader(region, sizes, _side(values), at, values.along, "d")
+    few = rows is not None and rows <= FEW
+    mixes = few and values.along == ONE and values.access.encoding in ("f16", "f32")
     bounds = attention.bounds.statements(sizes, names)
     score = _score(draft, attention, row_lines, names)
     after = _after(draft, attention, row_lines, names)
@@ -108,8 +110,10 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
         query=query,
         bounds=bounds,
         layout=layout,
-        direct=layout == "nt" and rows is not None and rows <= FEW,
+        direct=few and layout == "nt" and keys.access.encoding in ("f16", "f32"),
+        mixes=mixes,
         step_key=sizes(keys.key),
+        step_value=sizes(values.key),
         panel=panel,
         element=element,
         value=value,
