@@ -27,3 +27,16 @@ def test_every_code_in_the_sources_is_explained_and_every_explained_code_is_used
     assert used - codes.keys() == set()
     runner = (ROOT / "tlc" / "runner.py").read_text(encoding="utf-8")
     assert codes.keys() - used - set(re.findall(r"[EW]\d{4}", runner)) == set()
+
+
+def test_the_lists_of_core_ml_are_those_of_its_tables() -> None:
+    from tlc.ir.coreml import MIL
+    from tlc.ir.coreml.network import LAYERS
+
+    text = (ROOT / "docs" / "coreml.md").read_text(encoding="utf-8")
+    for head, table in (
+        ("MIL operations: ", {*MIL}),
+        ("Layers of neural networks: ", {*LAYERS}),
+    ):
+        (listed,) = (part for part in text.split("\n\n") if part.startswith(head))
+        assert set(re.findall(r"`(\w+)`", listed)) == table

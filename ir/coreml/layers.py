@@ -91,13 +91,25 @@ def _pad(net: Net, x: Value) -> Value:
 @layer("upsample")
 def _upsample(net: Net, x: Value) -> Value:
     p = net.params
-    down, across = (np.float32(f) for f in p.get("factors") or [1, 1])
+    down, across = (np.float32(f) for f in p.get("factors") or p.get("fractions") or [1, 1])
     factors = {"scale_factor_height": down, "scale_factor_width": across}
     if p.get("mode", 0) == 0:
         return net.run("upsample_nearest_neighbor", x=x, **factors)
-    aligned = p.get("linear", 0) == 1
-    return net.run("upsample_bilinear", x=x, align_corners=np.array(aligned),
-                   half_pixel_centers=np.array(False), **factors)  # fmt: skip
+    linear = p.get("linear", 0)  # the first pixels meet, corners meet, edges meet
+    return net.run("upsample_bilinear", x=x, align_corners=np.array(linear == 1),
+                   half_pixel_centers=np.array(linear == 2), **factors)  # fmt: skip
+
+
+_SAMPLING = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS")
+
+
+@layer("resizeBilinear")
+def _resize(net: Net, x: Value) -> Value:
+    p = net.params
+    down, across = (np.array(n) for n in p.get("sizes") or [1, 1])
+    mode = _SAMPLING[p.get("sampling", {}).get("method", 0)]
+    return net.run("resize_bilinear", x=x, target_size_height=down, target_size_width=across,
+                   sampling_mode=np.array(mode))  # fmt: skip
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -135,8 +147,8 @@ def _embedding(net: Net, x: Value) -> Value:
     bias = net.weights("bias") if net.params.get("biased") else None
     shape = x.tensor.shape
     at = -1 if net.kind == "embeddingND" or len(shape) < 3 else -3
-    ids = net.m.b.cast(net.m.b.reshape(x, [d for a, d in enumerate(shape) if a != len(shape) + at]),
-                       "i32")  # fmt: skip
+    kept = [d for a, d in enumerate(shape) if a != len(shape) + at]
+    ids = net.m.b.cast(net.m.b.reshape(x, kept), "i32")
     found = net.m.b.emit("gather", table, ids)
     if bias is not None:
         found = net.m.binary("add", found, bias)

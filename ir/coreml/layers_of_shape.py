@@ -11,7 +11,6 @@ from tlc.ir.core import Value
 from tlc.ir.coreml.mil import unsupported
 from tlc.ir.coreml.network import LAYERS, Build, Net, layer
 from tlc.ir.dims import Dim, product
-from tlc.ir.types import FLOATS
 
 # ---- elementwise ---------------------------------------------------------------------------------
 
@@ -57,11 +56,6 @@ for _kind, _name in (("mod", "mod"), ("pow", "pow"), ("divide", "real_div"),
                      ("floorDiv", "floor_div"), ("subtract", "sub")):  # fmt: skip
     LAYERS[f"{_kind}Broadcastable"] = _renamed(_name, "x", "y")
 LAYERS["copy"] = lambda net, x: x
-
-
-@layer("logicalAnd", "logicalOr", "logicalXor", "logicalNot", "whereBroadcastable")
-def _logical(net: Net, *operands: Value) -> Value:
-    raise unsupported("truth values in a neural network")
 
 
 @layer("unary")
@@ -154,11 +148,6 @@ for _kind, _name in (("L1", "l1_norm"), ("L2", "l2_norm"), ("Max", "max"), ("Min
         axes = None if net.params.get("all") else np.array(net.params.get("axes", []))
         keep = np.array(net.params.get("keep", False))
         return net.run(f"reduce_{_name}", x=x, axes=axes, keep_dims=keep)
-
-
-@layer("argMax", "argMin")
-def _index(net: Net, x: Value) -> Value:
-    raise unsupported("whole numbers as the result of a layer")
 
 
 # ---- shapes --------------------------------------------------------------------------------------
@@ -298,9 +287,3 @@ def _constant_pad(net: Net, x: Value) -> Value:
 @layer("tile")
 def _tile(net: Net, x: Value) -> Value:
     return net.run("tile", x=x, reps=np.array(net.params.get("reps", []), int))
-
-
-@layer("gather")
-def _gather(net: Net, x: Value, indices: Value) -> Value:
-    ids = indices if indices.tensor.dtype not in FLOATS else net.m.b.cast(indices, "i32")
-    return net.run("gather", x=x, indices=ids, axis=np.array(net.params.get("axis", 0)))

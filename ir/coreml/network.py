@@ -102,8 +102,9 @@ def lower_network(
         listed = ", ".join(f"`{kind}`" for kind in missing)
         raise Refusal("E0610", f"the network uses layers that tlc does not have: {listed}")
     env = dict(inputs)
-    dtype = m.dtype("f16")
+    exactly = positions(network)
     for one in network.layers:
+        dtype = m.dtype("f16") if exactly.isdisjoint(one.outputs) else "f32"
         net = Net(m, one.kind, one.params or {}, network.exact, tensors, dtype, len(one.outputs))
         named = f"the layer `{one.kind}` ({one.name[:80]})"
         lost = [name for name in one.inputs if name not in env]
@@ -126,12 +127,34 @@ def lower_network(
     return {name: env[name] for name in outputs}
 
 
-def widened(m: Maker, x: Value, exact: bool) -> Value:
+_OF_POSITIONS = {"embedding": 0, "embeddingND": 0, "gather": 1, "gatherAlongAxis": 1, "oneHot": 0}
+_MOVES = frozenset((
+    "broadcastToStatic", "concat", "concatND", "copy", "expandDims", "flatten", "flattenTo2D",
+    "loadConstant", "loadConstantND", "permute", "rankPreservingReshape", "reshape",
+    "reshapeStatic", "slice", "sliceStatic", "split", "splitND", "squeeze", "stack", "tile",
+    "transpose",
+))  # fmt: skip
+
+
+def positions(network: Network) -> set[str]:
+    """Names of values that are places in a table: float16 counts to 2048 only."""
+    found: set[str] = set()
+    for one in reversed(network.layers):
+        at = _OF_POSITIONS.get(one.kind, -1)
+        if 0 <= at < len(one.inputs):
+            found.add(one.inputs[at])
+        if one.kind in _MOVES and not found.isdisjoint(one.outputs):
+            found.update(one.inputs)
+    return found
+
+
+def widened(m: Maker, x: Value, exact: bool, whole: bool) -> Value:
     """An input with the axes that the network counts with: [sequence, batch, channels, h, w].
 
-    Floats are float16: a network declares no type, and Core ML computes in what suits it.
+    Floats are float16, but those of `whole` numbers: a network declares no type, and Core ML
+    computes in what suits it.
     """
-    if x.tensor.dtype in FLOATS:
+    if x.tensor.dtype in FLOATS and not whole:
         x = m.b.cast(x, m.dtype("f16"))
     shape, one = x.tensor.shape, Dim.of(1)
     if exact or len(shape) == 5:
@@ -163,4 +186,4 @@ def narrowed(m: Maker, x: Value, shape: Sequence[int | None] | None, exact: bool
     return m.b.reshape(x, (*lead, *rest))
 
 
-__all__ = ["LAYERS", "Net", "layer", "lower_network", "narrowed", "widened"]
+__all__ = ["LAYERS", "Net", "layer", "lower_network", "narrowed", "positions", "widened"]

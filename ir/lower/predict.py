@@ -63,6 +63,8 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
     for name, arg in placed.items():
         hint = "`preprocess(img)` makes what the model wants" if name in images else ""
         value = _tensor(cx, arg, inputs[name].dtype)
+        if header.network and value.tensor.dtype == "i32":  # whose arrays may all be of floats
+            value = maker.b.cast(value, maker.dtype(inputs[name].dtype))
         bound[name] = bind(maker, name, value, inputs[name], hint)
     _limits(maker, features, bound)
     if cx.program.engine == "coreml":
@@ -72,7 +74,7 @@ def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> lis
 
 def _compiled(maker: Maker, model: Model, bound: dict[str, Value]) -> dict[str, Value]:
     """The outputs by name, computed by operations of the IR. Raises Refusal."""
-    from tlc.ir.coreml import lower_network, lower_program, narrowed, widened
+    from tlc.ir.coreml import lower_network, lower_program, narrowed, positions, widened
 
     header: Any = model.header
     network, features = header.network, header.description.inputs
@@ -92,7 +94,10 @@ def _compiled(maker: Maker, model: Model, bound: dict[str, Value]) -> dict[str, 
             if feature.image is not None and feature.name in bound:
                 image = bound[feature.name]
                 bound[feature.name] = maker.b.reshape(image, (1, *image.tensor.shape))
-    wide = {name: widened(maker, value, network.exact) for name, value in bound.items()}
+    whole = positions(network)
+    wide = {
+        name: widened(maker, value, network.exact, name in whole) for name, value in bound.items()
+    }
     shapes = {f.name: f.shape for f in header.description.outputs if f.shape is not None}
     results = lower_network(maker, network, wide, list(shapes), tensor)
     return {name: narrowed(maker, v, shapes[name], network.exact) for name, v in results.items()}

@@ -7,6 +7,7 @@ in the table has no parameters: it is refused by its name when the network is co
 from __future__ import annotations
 
 import math
+import struct
 
 from tlc.runtime.coreml.blob import BITS, Blob
 from tlc.runtime.coreml.records import Layer, Literal, Network, TensorType
@@ -27,8 +28,8 @@ _QUANTIZATION = {1: "bits", 101: "linear", 102: "table"}
 _LINEAR = {1: "scale", 2: "bias"}
 
 # Parameters of a layer: field -> name and kind. `i` is a whole number, `f` a number, `b` a truth
-# value, `I` a list of whole numbers, `w` weights; a table is a message of its own, and of several
-# tables of one layer the one that is there says its name as `kind`.
+# value, `I` a list of whole numbers, `F` one of floats, `w` weights; a table is a message of its
+# own, and of several tables of one layer the one that is there says its name as `kind`.
 _EDGES = {10: ("edges", {1: ("before", "i"), 2: ("behind", "i")})}
 _PADDING = {1: ("valid", {1: ("amounts", _EDGES)}), 2: ("same", {1: ("mode", "i")})}
 _ALPHA: dict[int, Any] = {1: ("alpha", "f")}
@@ -69,7 +70,9 @@ _LAYERS: dict[int, tuple[str, dict[int, Any]]] = {
     175: ("softmax", _NONE),
     200: ("padding", {1: ("constant", {1: ("value", "f")}), 2: ("reflection", _NONE),
                       3: ("replication", _NONE), 10: ("amounts", _EDGES)}),
-    210: ("upsample", {1: ("factors", "I"), 5: ("mode", "i"), 6: ("linear", "i")}),
+    210: ("upsample", {1: ("factors", "I"), 5: ("mode", "i"), 6: ("linear", "i"),
+                       7: ("fractions", "F")}),
+    211: ("resizeBilinear", {1: ("sizes", "I"), 2: ("sampling", {1: ("method", "i")})}),
     220: ("unary", {1: ("type", "i"), 2: ("alpha", "f"), 3: ("epsilon", "f"), 4: ("shift", "f"),
                     5: ("scale", "f")}),
     230: ("add", _ALPHA), 231: ("multiply", _ALPHA), 240: ("average", _NONE),
@@ -94,16 +97,21 @@ _LAYERS: dict[int, tuple[str, dict[int, Any]]] = {
         875: "maxBroadcastable", 880: "addBroadcastable", 885: "powBroadcastable",
         890: "divideBroadcastable", 895: "floorDivBroadcastable", 900: "multiplyBroadcastable",
         905: "subtractBroadcastable", 1330: "whereBroadcastable"}.items()},
+    **{at: (name, _ALPHA) for at, name in {815: "equal", 820: "notEqual"}.items()},
+    **{at: (name, {2: ("alpha", "f")}) for at, name in {
+        825: "lessThan", 827: "lessEqual", 830: "greaterThan", 832: "greaterEqual"}.items()},
     795: ("gelu", {1: ("mode", "i")}),
     920: ("tile", {1: ("reps", "I")}),
     925: ("stack", _AXIS),
-    930: ("gather", _AXIS),
+    930: ("gather", _AXIS), 952: ("gatherAlongAxis", _AXIS),
+    960: ("reverse", {1: ("turned", "I")}),
     950: ("softmaxND", _AXIS),
     975: ("splitND", {1: ("axis", "i"), 2: ("count", "i"), 3: ("sizes", "I")}),
     980: ("concatND", {1: ("axis", "i"), 2: ("interleave", "b")}),
     985: ("transpose", {1: ("axes", "I")}),
     995: ("sliceStatic", {1: ("begin", "I"), 2: ("begin_mask", "I"), 3: ("end", "I"),
                           4: ("end_mask", "I"), 5: ("stride", "I"), 6: ("squeeze_mask", "I")}),
+    1015: ("topK", {1: ("axis", "i"), 2: ("count", "i"), 3: ("bottom", "b")}),
     1020: ("argMin", {1: ("axis", "i"), 2: ("drop", "b")}),
     1025: ("argMax", {1: ("axis", "i"), 2: ("drop", "b")}),
     1040: ("embeddingND", {1: ("in", "i"), 2: ("out", "i"), 3: ("biased", "b"),
@@ -125,19 +133,28 @@ _LAYERS: dict[int, tuple[str, dict[int, Any]]] = {
         1285: "LogSum", 1290: "SumSquare", 1295: "LogSumExp"}.items()},
     1350: ("layerNormalization", {1: ("shape", "I"), 2: ("epsilon", "f"), 3: ("gamma", "w"),
                                   4: ("beta", "w")}),
+    1450: ("oneHot", {1: ("size", "i"), 2: ("axis", "i"), 3: ("on", "f"), 4: ("off", "f")}),
+    1455: ("cumSum", {1: ("axis", "i"), 2: ("exclusive", "b"), 3: ("reverse", "b")}),
     1460: ("clampedReLU", _ALPHA_BETA),
+    1461: ("argSort", {1: ("axis", "i"), 2: ("descending", "b")}),
 }  # fmt: skip
 # other kinds, for their names alone
 _OTHERS = {
-    180: "lrn", 190: "crop", 211: "resizeBilinear", 212: "cropResize", 270: "dot",
-    340: "sequenceRepeat", 345: "reorganizeData", 400: "simpleRecurrent", 410: "gru",
-    420: "uniDirectionalLSTM", 430: "biDirectionalLSTM", 500: "custom", 605: "branch",
-    615: "loop", 635: "rangeStatic", 640: "rangeDynamic", 815: "equal", 820: "notEqual",
-    825: "lessThan", 827: "lessEqual", 830: "greaterThan", 832: "greaterEqual", 935: "scatter",
-    940: "gatherND", 945: "scatterND", 952: "gatherAlongAxis", 960: "reverse",
-    1000: "sliceDynamic", 1015: "topK", 1065: "getShape", 1135: "reshapeLike",
-    1145: "reshapeDynamic", 1400: "NonMaximumSuppression", 1450: "oneHot", 1455: "cumSum",
-    1461: "argSort", 1471: "convolution3d",
+    180: "lrn", 190: "crop", 212: "cropResize", 270: "dot", 340: "sequenceRepeat",
+    345: "reorganizeData", 400: "simpleRecurrent", 410: "gru", 420: "uniDirectionalLSTM",
+    430: "biDirectionalLSTM", 500: "custom", 605: "branch", 615: "loop", 620: "loopBreak",
+    625: "loopContinue", 635: "rangeStatic", 640: "rangeDynamic", 730: "asin", 735: "acos",
+    740: "atan", 750: "sinh", 755: "cosh", 770: "asinh", 775: "acosh", 780: "atanh",
+    935: "scatter", 940: "gatherND", 945: "scatterND", 954: "scatterAlongAxis",
+    965: "reverseSeq", 1000: "sliceDynamic", 1005: "slidingWindows", 1065: "getShape",
+    1080: "fillLike", 1090: "fillDynamic", 1100: "broadcastToLike", 1110: "broadcastToDynamic",
+    1135: "reshapeLike", 1145: "reshapeDynamic", 1170: "randomNormalLike",
+    1175: "randomNormalStatic", 1180: "randomNormalDynamic", 1190: "randomUniformLike",
+    1195: "randomUniformStatic", 1200: "randomUniformDynamic", 1210: "randomBernoulliLike",
+    1215: "randomBernoulliStatic", 1220: "randomBernoulliDynamic",
+    1230: "categoricalDistribution", 1313: "whereNonZero", 1315: "matrixBandPart",
+    1320: "lowerTriangular", 1325: "upperTriangular", 1400: "NonMaximumSuppression",
+    1465: "pooling3d", 1466: "globalPooling3d", 1470: "sliceBySize", 1471: "convolution3d",
 }  # fmt: skip
 _KINDS = {**{at: kind for at, (kind, _) in _LAYERS.items()}, **_OTHERS}
 _BY_KIND = dict(_LAYERS.values())
@@ -216,6 +233,9 @@ class _Params:
                 return bool(found.integer(name))
             case "I":
                 return found.integers(name)
+            case "F":
+                data = b"".join(self._wire.data[at] for at in found.packed(name, 4))
+                return list(struct.unpack(f"<{len(data) // 4}f", data))
         return self._weights(found.span(name))
 
     def named(self, key: str, value: Any) -> Any:
