@@ -94,6 +94,11 @@ CODES: dict[str, tuple[str, str]] = {
         "The file holds no vocabulary, or one of a kind that tlc does not read, or the vocabulary"
         " cannot write a text. The message says what is missing.",
     ),
+    "E0608": (
+        "no usable chat template",
+        "A conversation is written as the model was trained to read it, by the Jinja template in"
+        " its file or in that of --template. There is none, or it fails: the message says how.",
+    ),
     "E0610": (
         "CoreML operation not supported",
         "The model uses an operation, or a form of one, that tlc does not compile; the message"

@@ -44,6 +44,13 @@ fn at_once(ids: int[N]) {
 }
 """
 
+# how Llama 2 was trained to tell turns apart
+LLAMA2 = """{% for message in messages %}{% if message.role == "user" %}
+{{ bos_token + "[INST] " + message.content + " [/INST]" }}
+{%- else %}
+{{ message.content + " " + eos_token }}
+{%- endif %}{% endfor %}"""
+
 KINDS = [("f16", "cpu"), *((kind, "reference") for kind in ("f16", "f32", "q8_0", "q4_0"))]
 
 
@@ -130,13 +137,15 @@ def test_a_chat_remembers_what_was_said(
     stream = Stream(tokenizer)
     said: list[int] = []
     lines = []
-    for turn in ("<s>[INST] now [/INST]", " </s><s>[INST] and [/INST]"):
+    for turn in ("<s>[INST] more [/INST]", " </s><s>[INST] we said [/INST]"):
         said += tokenizer.encode(turn, around=False)
         answer = continued(said, 4)
         said += answer
         lines.append("".join(map(stream.feed, answer)) + "\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO("now\nand\n\nnot read\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("more\nwe said\n\nnot read\n"))
+    (folder / "llama2.jinja").write_text(LLAMA2)
     given = ("--max-tokens", "4", "--temperature", "0", "--device", device)
+    given += ("--template", str(folder / "llama2.jinja"))
     assert shown("run", str(folder / "chat.tl"), *given) == "".join(lines)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.serving import MODEL, ROOT, built
-from tests.test_generation import continued
+from tests.test_generation import LLAMA2, continued
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream
 
@@ -80,6 +80,27 @@ def test_completions(server: Server, said: str) -> None:
     assert pieces[-1].usage == whole.usage
     assert ask(**greedy, stop=said[3:5]).choices[0].text == said[: said.index(said[3:5])]
     assert ask(**{**greedy, "temperature": 1.9}, seed=3) != ask(**greedy, seed=4)
+
+
+def test_conversations(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("chat")
+    (folder / "llama2.jinja").write_text(LLAMA2)
+    server = Server(built(folder, "chat"), "--template", str(folder / "llama2.jinja"))
+    ask = server.client.chat.completions.create
+    tokenizer = load_tokenizer(str(MODEL))
+    wanted = tokenizer.decode(continued(tokenizer.encode("[INST] more [/INST]"), 4))
+    greedy = {"model": "chat", "temperature": 0, "max_completion_tokens": 4}
+    messages = [{"role": "user", "content": "more"}]
+    whole = ask(**greedy, messages=messages)
+    assert whole.choices[0].message.content == wanted
+    assert whole.choices[0].message.role == "assistant"
+    pieces = list(ask(**greedy, messages=messages, stream=True))
+    assert "".join(p.choices[0].delta.content or "" for p in pieces) == wanted
+    messages += [{"role": "assistant", "content": wanted}, {"role": "user", "content": "we said"}]
+    assert ask(**greedy, messages=messages).usage.prompt_tokens > whole.usage.total_tokens
+    with pytest.raises(openai.BadRequestError, match="role"):
+        ask(**greedy, messages=[{"role": "function", "content": "", "name": "f"}])
+    assert server.stop() == (130, "")
 
 
 def test_mistakes_are_exceptions_of_the_client(server: Server) -> None:

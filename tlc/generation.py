@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlc.runner import walked
 from tlc.runtime.errors import RunError
 from tlc.runtime.texts import Texts
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
@@ -26,7 +27,8 @@ class Request:
     """A prompt, how it is answered, and what came of that.
 
     `given` are other arguments of the program. `most` tokens are answered at most, up to a text of
-    `stop` and up to the time `until` (of `time.monotonic`). `on_text` gets pieces of the answer,
+    `stop` and up to the time `until` (of `time.monotonic`); the context must have `room` for so
+    many of them. `on_text` gets pieces of the answer,
     and `on_end` is called once; both on the thread of the run. `cancelled` may be set on any.
     """
 
@@ -36,6 +38,7 @@ class Request:
     most: int | None = None
     stop: Sequence[str] = ()
     until: float = float("inf")
+    room: int = 1
     on_text: Callable[[str], object] = lambda text: None
     on_end: Callable[[], object] = lambda: None
     cancelled: bool = False
@@ -63,7 +66,7 @@ class Generator:
         Raises RunError E0509 for a program that does not answer prompts.
         """
         self._program, self._seed = program, seed
-        steps = list(_walked(program.entry("main").record["steps"]))
+        steps = list(walked(program.entry("main").record["steps"]))
         texts = [step[2:4] for step in steps if step[0] == "text"]
         # arguments that the program reads: name -> what they are when left out
         self.arguments = dict(name.split("=", 1) for source, name in texts if source == "arg")
@@ -75,7 +78,6 @@ class Generator:
                 '`main` has to read `arg("prompt", ..)` and print `detokenize_incremental(..)`;'
                 " examples/llm/generate.tl does",
             )
-        self.converses = any(source == "input" for source, _ in texts)
         self.model: int = tokens[0][3]  # the number of the model that holds the tokenizer
         self.context = context or context_length(self.metadata)
 
@@ -129,15 +131,6 @@ def context_length(metadata: Mapping[str, object]) -> int | None:
 
 def _unread(text: str) -> None:
     """What is printed is nobody's: answers are made of tokens."""
-
-
-def _walked(steps: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Steps and those inside of them."""
-    for step in steps:
-        yield step
-        if step[0] in ("loop", "if"):
-            for inner in step[3:]:
-                yield from _walked(inner)
 
 
 class _Ended(BaseException):
@@ -212,10 +205,11 @@ class _Run(Texts):
         ids = super().tokens(at, tokenizer, around, place)
         self._total += len(ids)
         self._request.prompt_tokens = self._total
-        if self._context is not None and self._total >= self._context:
+        context = self._context
+        if context is not None and self._total + self._request.room > context:
             raise RunError(
                 "E0510",
-                f"the prompt has {self._total} tokens, and the model reads {self._context}"
+                f"the prompt has {self._total} tokens, and the model reads {context}"
                 " with its answer",
             )
         return ids
@@ -224,6 +218,8 @@ class _Run(Texts):
         request = self._request
         if request.cancelled:
             raise _Ended("cancelled")
+        if token in (tokenizer.eos, tokenizer.eot):
+            raise _Ended("stop")
         full = self._context is not None and self._total >= self._context
         if full or (self._most is not None and request.tokens >= self._most):
             raise _Ended("length")

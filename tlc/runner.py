@@ -53,12 +53,20 @@ def run(
     if options["seed"] is not None:
         program.seed = int(options["seed"])
     entry = program.entry(options["entry"])
-    program.given = given_arguments(options, artifact.manifest["entries"][entry.name]["steps"])
+    steps = artifact.manifest["entries"][entry.name]["steps"]
+    program.given = given_arguments(options, steps)
+    if _converses(steps):
+        from tlc.conversation import converse
+
+        return converse(program, options, program.given)
+    for name in ("template", "system", "context"):
+        if options[name] is not None:
+            raise RunError("E0504", f"`--{name}` is for conversations, and this is none")
     if entry.params or options["input"] or options["output"]:
         _with_arrays(program, entry, options)
     else:
         program.call(entry, (), sys.stdout.write, bool(options["print-full"]))
-        if not artifact.manifest["entries"][entry.name]["steps"]:
+        if not steps:
             _nothing_to_run(artifact.manifest)
     sys.stdout.flush()
     clock("run")
@@ -86,12 +94,24 @@ def given_arguments(options: dict[str, Any], steps: list[Any]) -> dict[str, str]
 
 def _arguments(steps: list[Any]) -> Iterator[str]:
     """The names of the arguments that steps read."""
-    for step in steps:
+    for step in walked(steps):
         if step[0] == "text" and step[2] == "arg":
             yield step[3].partition("=")[0]
-        elif step[0] in ("loop", "if"):
+
+
+def _converses(steps: list[Any]) -> bool:
+    """Whether steps answer a prompt token by token, and read lines behind the answer."""
+    found = {step[2] if step[0] == "text" else step[0] for step in walked(steps)}
+    return {"arg", "input", "detokenize_next"} <= found and "prompt" in _arguments(steps)
+
+
+def walked(steps: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Steps and those inside of them."""
+    for step in steps:
+        yield step
+        if step[0] in ("loop", "if"):
             for inner in step[3:]:
-                yield from _arguments(inner)
+                yield from walked(inner)
 
 
 def read_or_build(

@@ -12,7 +12,7 @@ from tlc.asgi import App
 from tlc.backlog import Backlog
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.generation import Generator
-from tlc.openai_api import Format, Limits
+from tlc.openai_api import Format, Limits, Template
 from tlc.runner import open_program, read_or_build
 from tlc.runtime.errors import RunError
 
@@ -41,6 +41,7 @@ def serve(
             generator,
             os.path.splitext(os.path.basename(path))[0],
             limits,
+            options["template"],
             most_bytes=_count(options, "max-body") or 0,
             most_waiting=_count(options, "max-waiting") or 0,
         )
@@ -62,13 +63,39 @@ def application(
     generator: Generator,
     model: str,
     limits: Limits,
+    template: str | None = None,
     most_bytes: int = 1_000_000,
     most_waiting: int = 64,
 ) -> App:
-    """The ASGI application that answers with a generator, under the name of a model."""
+    """The ASGI application that answers with a generator, under the name of a model.
+
+    `template` is the file of a chat template, in place of the model's own. Raises RunError E0608
+    for one that cannot be used.
+    """
     arguments = generator.arguments
-    formats = {"/v1/completions": Format(model, arguments, limits)}
+    writes = _template(generator, template)
+    formats = {
+        "/v1/completions": Format(model, arguments, limits),
+        "/v1/chat/completions": Format(model, arguments, limits, writes),
+    }
     return App(Backlog(generator, most_waiting), model, formats, most_bytes)
+
+
+def _template(generator: Generator, path: str | None) -> Template:
+    """The chat template; where the model has none that works, one that says so when it is used."""
+    from tlc.chat_template import chat_template
+
+    try:
+        return chat_template(generator.metadata, generator.tokenizer, path)
+    except RunError as problem:
+        if path is not None:
+            raise
+        found = problem
+
+    def refuse(messages: object) -> str:
+        raise RunError(found.code, found.message, found.hint)
+
+    return refuse
 
 
 def _count(options: dict[str, Any], name: str) -> int | None:

@@ -81,7 +81,7 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
                     return model.header.quantization
             return models.metadata(cx, model, name, node.span)
         case Tokenizer(vocabulary=vocabulary):
-            known = ("bos", "eos", "vocab_size")
+            known = ("bos", "eos", "eot", "vocab_size")
             if name in known:
                 return getattr(vocabulary, name)
         case _:

@@ -45,6 +45,7 @@ class Vocabulary(Protocol):
 
     bos: int
     eos: int
+    eot: int
     vocab_size: int
 
 

@@ -134,8 +134,9 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
     behind = [eos] if found.flag("add_eos_token", False) and eos >= 0 else []
     hidden = found.of_type(CONTROL)
     return Tokenizer(
-        model, len(found.tokens), verbatim, hidden.values(), (bos, eos), (before, behind), prefix
-    )
+        model, len(found.tokens), verbatim, hidden.values(), (bos, eos), (before, behind), prefix,
+        found.token("eot"),
+    )  # fmt: skip
 
 
 def _pair(merge: str) -> tuple[str, str]:

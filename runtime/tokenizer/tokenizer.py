@@ -21,16 +21,21 @@ if TYPE_CHECKING:
             ...
 
 
+# what ends a turn: of ChatML, Llama 3 and 4, Gemma, Phi 3
+_ENDS_TURN = ("<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>", "<|end|>", "<EOT>")
+
+
 class Tokenizer:
     """Texts to token ids and back.
 
-    `bos` and `eos` are the tokens that begin and end a text, -1 where there is none; `before` and
-    `behind` are what `encode` puts around a text when it adds them.
+    `bos` and `eos` are the tokens that begin and end a text, -1 where there is none; `eot` ends a
+    turn of a conversation, and is `eos` where no other does. `before` and `behind` are what
+    `encode` puts around a text when it adds them.
     """
 
     __slots__ = (
         "_firsts", "_hidden", "_model", "_space", "_special", "before", "behind", "bos", "eos",
-        "vocab_size",
+        "eot", "vocab_size",
     )  # fmt: skip
 
     def __init__(
@@ -42,14 +47,18 @@ class Tokenizer:
         ends: tuple[int, int] = (-1, -1),
         around: tuple[Sequence[int], Sequence[int]] = ((), ()),
         space: bool = False,
+        eot: int = -1,
     ) -> None:
         """`special` are found in texts before all others; `hidden` are no part of a text; with
-        `space` the model puts a space before a text, which decoding takes away again."""
+        `space` the model puts a space before a text, which decoding takes away again. Without
+        `eot` it is found among the special tokens by the names that it has."""
         import re
 
         self._model, self.vocab_size = model, vocab_size
         self._hidden, self._space = frozenset(hidden), space
         self.bos, self.eos = ends
+        ends_turn = (special[name] for name in _ENDS_TURN if name in special)
+        self.eot = eot if eot >= 0 else next(ends_turn, self.eos)
         self.before, self.behind = around
         self._special: dict[str, list[tuple[str, int]]] = {}
         for text in sorted(filter(None, special), key=len, reverse=True):

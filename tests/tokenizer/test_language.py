@@ -27,7 +27,7 @@ SETUP = f'tok = load_tokenizer("{DATA}/tiny_llama_f16.gguf")\n'
         ("detokenize(tok, ones([2]) * 0.5)", "E0302", "token ids are a list of whole numbers"),
         ('detokenize(tok, "a")', "E0302", "token ids are a list of whole numbers"),
         ("detokenize_incremental(tok, 0.5)", "E0302", "a token is a whole number"),
-        ("tok.eot", "E0204", "Tokenizer has no member `eot`"),
+        ("tok.begin", "E0204", "Tokenizer has no member `begin`"),
         ("fn f(t: Tokenizer) -> int { 1 }\nf(1)", "E0302", "must be Tokenizer, and this is 1"),
     ],
 )

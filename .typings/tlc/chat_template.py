@@ -1,0 +1,1 @@
+../../tlc/chat_template.py
