@@ -33,8 +33,9 @@ def exact_attention(
 ) -> tuple[Array, Array]:
     """softmax(q k^T * scale + bias where mask) v for [seq, heads, hd], and how far float32 is off.
 
-    A score is off by a unit for each of its terms; weights by that and by exp, which is off by
-    4 + |x| units where |x| exp(x) < 1; their sums by a unit per key. Without keys all is 0.
+    A score is off by a unit for each of its terms and its bias; weights by that and by exp, which
+    is off by 4 + |x| units where |x| exp(x) < 1; their sums by a unit per key. Without keys all is
+    0.
     """
     if not len(k):
         return np.zeros((*q.shape[:2], v.shape[-1])), np.zeros(1)
@@ -48,6 +49,8 @@ def exact_attention(
         weights /= weights.sum(-1, keepdims=True)
         terms = np.nan_to_num((np.abs(q) @ np.abs(k).transpose(0, 2, 1)) * abs(scale), posinf=0)
         off = 2 * (q.shape[-1] + 8) * terms.max() + k.shape[1] + 40
+        if bias is not None:
+            off += 2 * np.abs(bias[np.isfinite(bias)]).max()
         return (weights @ v).transpose(1, 0, 2), off * EPS32 * np.abs(v).max()
 
 
@@ -88,20 +91,23 @@ def attentions() -> Iterator[Case]:
 
 
 def special_scores() -> Iterator[Case]:
-    """NaN and infinity in queries, keys and biases: in their rows, and in no others."""
+    """NaN and infinity in queries, keys and biases: in their rows, and in no others; rows of scores
+    that are far below 0 and from each other; no keys at all."""
     func = optimised(
-        "fn f(q: float32[N, 1, 8], k: float32[M, 1, 8], v: float32[M, 1, 8], b: float32[N, M])"
+        "fn f(q: float32[N, 1, 40], k: float32[M, 1, 40], v: float32[M, 1, 40], b: float32[N, M])"
         " { let scores = q[:, 0, :] @ k[:, 0, :].T + b\n"
         " softmax(apply_attention_mask(scores, causal_mask(N, M))) @ v[:, 0, :] }"
     )
     (op,) = kernels(func)
-    for n, m in ((5, 5), (40, 40), (150, 300), (9, 4)):
-        for number in (np.nan, np.inf, -np.inf):
-            arrays = [normal(93, s, 1, 8, dtype="f32") for s in (n, m, m)]
+    for n, m in ((5, 5), (40, 40), (150, 300), (9, 4), (3, 0), (6, 33)):
+        for number in (np.nan, np.inf, -np.inf) if m else (0.0,):
+            arrays = [normal(93, s, 1, 40, dtype="f32") for s in (n, m, m)]
             bias = normal(94, n, m, dtype="f32")
-            arrays[0][n // 3, 0, 2] = arrays[1][m // 2, 0, 1] = number
-            bias[n - 1, m // 3] = number
-            bias[n // 2, :] = -np.inf
+            if m:
+                arrays[0][n // 3, 0, 2] = arrays[1][m // 2, 0, 1] = number
+                bias[n - 1, m // 3] = number
+                bias[n // 2, :] = -np.inf
+                bias[n - 2, :] = 128.0 * (np.arange(m) % 3) - 512.0
             keep = np.arange(m)[None] <= np.arange(n)[:, None] + m - n
             exact, slack = exact_attention(*arrays, 1.0, keep, wide(bias))
             stored = dict(zip(func.params, (*arrays, bias), strict=True))

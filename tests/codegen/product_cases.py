@@ -166,7 +166,7 @@ def packed_products() -> Iterator[Case]:
             case = _product(
                 f"{encoding} nt {sizes}", x, w, types=[], op=nt, sizes=sizes, stored=blocks
             )
-            case.slack += _by_integers(x, w, record.part)
+            case.rough = _by_integers(x, w, record.part)
             yield case
             yield _product(
                 f"{encoding} nn {sizes}", normal(82, m, n), w,
@@ -188,7 +188,7 @@ def packed_products() -> Iterator[Case]:
         types = [tensor("f16", 1, 4864), tensor("f16", 19, 4864)]
         what = f"{encoding} long rows"
         case = _product(what, x, w, types=types, stored=blocks, encoding=encoding)
-        case.slack += _by_integers(x, w, record.part)
+        case.rough = _by_integers(x, w, record.part)
         yield case
 
 
@@ -283,7 +283,7 @@ def two_sums() -> Iterator[Case]:
         op = fused("matmul", types, gated(_nt), ["f16", "q4_0", "q4_0"])
         made = case("q4_0", op, [x, one, other], [first.T, second.T], m)
         each = [_by_integers(x, w, 32) for w in (first, second)]
-        made.slack += each[1] + each[0] / 4 * (np.abs(wide(x) @ wide(second).T) + each[1])
+        made.rough = each[1] + each[0] / 4 * (np.abs(wide(x) @ wide(second).T) + each[1])
         yield made
 
 
