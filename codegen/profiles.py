@@ -39,7 +39,7 @@ class Profile:
 
 # Rows of a cpu tile are a multiple of its micro-kernel's rows (6, or 12 with AVX-512), columns of
 # its panel (16, or 32). The larger a tile, the fewer times operands are read and converted; its
-# matrices take rows*272 + depth*32 + rows*columns floats of stack: 428 KiB.
+# matrices take rows*272 + depth*32 + rows*(columns + 16) floats of stack: 440 KiB.
 CPU = Profile("cpu", 1, 4096, 16384, 16, Tile(192, 256, 256), Tile(96, 128, 256))
 APPLE = Profile("apple", 256, 1024, 0, 4, Tile(64, 64, 32), Tile(32, 32, 32))
 

@@ -35,6 +35,7 @@ class LaneLeft:
 
     start   once per row; body and tail, before the expressions of 8 elements (`load`) and of the
     `real` first (`masked`). arrays hold numbers of each row, which `found` says how to find.
+    halves  a pointer to them, where they lie side by side in float16.
     """
 
     start: list[str]
@@ -44,6 +45,7 @@ class LaneLeft:
     masked: str
     arrays: list[str] = field(default_factory=list)
     found: Found | None = None
+    halves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def lane_left(draft: Draft, product: Product, row: str) -> LaneLeft:
     if left is not None:
         place = left.place(sizes, "b", "m", "k0")
         read = lane_reader(region, sizes, left, place, left.depth, "k")
-        return LaneLeft(read.start, [], read.load, [], read.masked)
+        halves = "" if read.packed else read.whole
+        return LaneLeft(read.start, [], read.load, [], read.masked, halves=halves)
     rows, stage = Rows(region, sizes), plan(region, product.made)
     start = _started(rows, stage, draft, "k0")
     kept = _kept(stage)

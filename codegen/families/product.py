@@ -165,13 +165,17 @@ def _layout(right: Operand, depth: Dim, columns: Dim) -> Literal["nt", "nn", "an
 class LaneReader:
     """How a cpu template reads 8 neighbours of an operand: statements first, then expressions.
 
-    `base` is where the row starts; `masked` reads the first `real` elements and zeros.
+    `base` is where the row starts; `masked` reads the first `real` elements and zeros. `whole` is
+    what a function that reads many of them takes: a pointer to neighbouring halves, or the buffer
+    of blocks and the first element's number; else empty. `packed` ends such functions' names.
     """
 
     start: list[str]
     base: str
     load: str
     masked: str
+    whole: str
+    packed: str
 
 
 def lane_reader(
@@ -182,7 +186,13 @@ def lane_reader(
     start = rows.start(operand.access, place, step, operand.lines_are_multiples(8))
     load, masked = rows.load(Lanes(at)), rows.load(Lanes(at, "real"))
     base = rows.rows[operand.access.value].base
-    return LaneReader(start, base, load(operand.access), masked(operand.access))
+    encoding, whole, packed = operand.access.encoding, "", ""
+    if step == ONE and encoding == "f16":
+        whole = base
+    elif step == ONE and encoding in PACKED:
+        whole, packed = f"in{operand.access.arg}, {base or '0u'}", f"_{encoding}"
+    loads = load(operand.access), masked(operand.access)
+    return LaneReader(start, base, *loads, whole, packed)
 
 
 # ---- what follows the sum -----------------------------------------------------------------------

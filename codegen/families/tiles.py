@@ -38,6 +38,7 @@ def _tiles(product: Product, tile: Tile) -> Dim:
 # ---- cpu ----------------------------------------------------------------------------------------
 
 _ROWS, _PANEL = 12, 32  # of the widest micro-kernel, see lanes16.metal.j2
+_APART = 16  # more floats from one row of sums to the next: an odd number of cache lines
 _FEW_TILES = 6  # fewer would leave threads without work
 
 
@@ -50,7 +51,7 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
     tile = Tile(
         pieces(product.rows, most.rows, _ROWS),
         pieces(product.columns, most.columns // len(product.rights), _PANEL),
-        pieces(product.depth, most.depth, 8),
+        pieces(product.depth, most.depth, 32),
     )
     elements: list[str] = []
     panels: list[LaneReader] = []
@@ -64,7 +65,8 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
                 panels.append(lane_reader(region, sizes, side, at, ONE, "n"))
             case "any":
                 elements.append(scalar_load(side.access, side.place(sizes, "b", "n", "k")))
-    start, finish = lanes_after(region, sizes, product, tile.columns)
+    stride = tile.columns + _APART
+    start, finish = lanes_after(region, sizes, product, stride)
     row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = _tiles(product, tile)
     cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
@@ -74,6 +76,9 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
         groups=groups_for(tiles, 1),
         product=product,
         tile=tile,
+        unit=product.element == "half",
+        stride=stride,
+        room=-(-tile.rows // 16) * 16,
         tiles=tiles,
         place=place,
         left=lane_left(draft, product, "i"),

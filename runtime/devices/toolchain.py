@@ -112,9 +112,19 @@ def target() -> tuple[list[str], str]:
         flags = ["-march=native"]
         if "avx512f" in facts["flags"].split():  # else clang splits the 16 lanes for some models
             flags.append("-mprefer-vector-width=512")
+        if "amx_bf16" in facts["flags"].split() and not _may_use_tiles():
+            flags += ["-mno-amx-bf16", "-mno-amx-int8", "-mno-amx-tile"]
     else:
         flags = ["-mcpu=native"] if machine == "aarch64" else []
     return flags, "\n".join([machine, *(f"{key}: {value}" for key, value in facts.items())])
+
+
+def _may_use_tiles() -> bool:
+    """Asks Linux for the tile registers of AMX, for all threads of this process."""
+    import ctypes
+
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0)
 
 
 def _cpu_facts() -> dict[str, str]:

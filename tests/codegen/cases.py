@@ -30,6 +30,7 @@ EVERYTHING = (
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,
+    product_cases.numbers_that_are_not_finite,
     attention_cases.attentions,
     attention_cases.special_scores,
 )

@@ -416,7 +416,7 @@ def one_column() -> Iterator[Case]:
 
 def exact_sums() -> Iterator[Case]:
     """Sums are float32 sums: nothing is lost, cancels early or overflows in float16."""
-    for m in (1, 6):
+    for m in (1, 6, 40):
         for k in (0, 4096):
             ones = np.ones((m, k), np.float16), np.ones((20, k), np.float16)
             types = [tensor("f16", m, k), tensor("f16", 20, k)]
@@ -442,3 +442,24 @@ def exact_sums() -> Iterator[Case]:
             a, b = (np.zeros((sizes[s], sizes["K"]), np.float16) for s in "MN")
             exact = np.zeros((sizes["M"], sizes["N"]))
             yield Case(f"nothing, {sizes}", none, [a, b], exact, 0.0, sizes)
+
+
+def numbers_that_are_not_finite() -> Iterator[Case]:
+    """Infinities and NaN in one operand, in a late tile: they reach their own sums alone."""
+    for m, n, k in ((40, 70, 300), (33, 40, 600)):
+        x, w = normal(110, m, k), normal(111, n, k)
+        left, right = x.copy(), w.copy()
+        left[m - 3, k - 20], left[2, 1] = INF, NAN
+        right[n - 3, k - 20], right[n - 2, 4], right[n - 5, k - 1] = -INF, NAN, INF
+        for what, a, b in (("rows", left, w), ("columns", x, right), ("both", left, right)):
+            types = [tensor("f16", m, k), tensor("f16", n, k)]
+            yield _finite_slack(_product(f"{what} nt, {m, n, k}", a, b, types=types))
+            types[1] = tensor("f16", k, n)
+            turned = np.ascontiguousarray(b.T)
+            case = _product(f"{what} nn, {m, n, k}", a, turned, types=types, transposed=False)
+            yield _finite_slack(case)
+
+
+def _finite_slack(case: Case) -> Case:
+    case.slack = np.nan_to_num(case.slack, nan=0.0, posinf=0.0)
+    return case

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from tests.codegen import product_cases
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.running import Case, run_on_cpu
 
@@ -17,3 +18,13 @@ READERS = {"cpu": "", "metal": "#define TLC_PORTABLE\n"}
 @pytest.mark.parametrize("cases", EVERYTHING, ids=lambda cases: cases.__name__)
 def test_results(cases: Callable[[], Iterable[Case]], reader: str) -> None:
     run_on_cpu(list(cases()), READERS[reader])
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [product_cases.large_products, product_cases.numbers_that_are_not_finite],
+    ids=lambda cases: cases.__name__,
+)
+def test_products_without_a_matrix_unit(cases: Callable[[], Iterable[Case]]) -> None:
+    """What runs where the processor has no AMX is right on one that has it, too."""
+    run_on_cpu(list(cases()), "#undef __AMX_BF16__\n")

@@ -111,19 +111,26 @@ kernel void matmul(
 {
     TLC_ALIGNED float left[192u * TLC_LEFT];
     TLC_ALIGNED float panel[256u * TLC_PANEL];
-    TLC_ALIGNED float sums[192 * 160];
+    TLC_ALIGNED float sums[192 * 176];
+    tlc_unit_open();
     for (uint tile = group; tile < dims.d0; tile += groups) {
         const uint m0 = tile * 192u;
         const uint n0 = 0u;
         const uint height = min(192u, dims.d1 - m0);
         const uint width = min(160u, 130u - n0);
         const uint padded = (height + TLC_ROWS - 1u) / TLC_ROWS * TLC_ROWS;
-        for (uint i = 0u; i < padded * 160u; i += 8u) st8(sums + i, splat8(0.0f));
+        for (uint i = 0u; i < padded * 176u; i += 8u) st8(sums + i, splat8(0.0f));
 
         for (uint k0 = 0u; k0 < 512u; k0 += 256u) {
             const uint depth = min(256u, 512u - k0);
             // the rows of the left operand
-            for (uint i = 0u; i < height; ++i) {
+            bool cut = false;
+            {
+                const uint m = m0;
+                device const half* x0_row = in0 + m * 512u + k0;
+                cut = tlc_cut_rows(x0_row, 512u, height, depth, left);
+            }
+            for (uint i = 0u; i < height && !cut; ++i) {
                 const uint m = m0 + i;
                 device const half* x0_row = in0 + m * 512u + k0;
                 uint k = 0u;
@@ -136,35 +143,44 @@ kernel void matmul(
             for (uint i = height * TLC_LEFT; i < padded * TLC_LEFT; i += 8u) st8(left + i, splat8(0.0f));
 
             for (uint j = 0u; j < width; j += TLC_PANEL) {
-                // columns of the right operand, a row of the panel for each k
-                for (uint h = 0u; h < TLC_PANEL; h += 8u) {
-                    for (uint k = 0u; k < depth; k += 8u) {
-                        f8 block[8];
-                        if (j + h + 8u <= width && k + 8u <= depth) {
-                            #pragma clang loop unroll(full)
-                            for (uint c = 0u; c < 8u; ++c) {
-                                const uint n = n0 + j + h + c;
-                                const uint v0_row = n * 512u + k0;
-                                block[c] = ld8_q4_0(in1, v0_row + k);
+                bool ready = false;
+                {
+                    const uint n = n0 + j;
+                    const uint v0_row = n * 512u + k0;
+                    ready = cut && tlc_cut_along_q4_0(in1, v0_row, 512u, width - j, depth, panel);
+                }
+                if (!ready) {
+                    for (uint h = 0u; h < TLC_PANEL; h += 8u) {
+                        for (uint k = 0u; k < depth; k += 8u) {
+                            f8 block[8];
+                            if (j + h + 8u <= width && k + 8u <= depth) {
+                                #pragma clang loop unroll(full)
+                                for (uint c = 0u; c < 8u; ++c) {
+                                    const uint n = n0 + j + h + c;
+                                    const uint v0_row = n * 512u + k0;
+                                    block[c] = ld8_q4_0(in1, v0_row + k);
+                                }
+                            } else {
+                                const uint real = min(8u, depth - k);
+                                for (uint c = 0u; c < 8u; ++c) {
+                                    block[c] = splat8(0.0f);
+                                    if (j + h + c >= width) continue;
+                                    const uint n = n0 + j + h + c;
+                                    const uint v0_row = n * 512u + k0;
+                                    block[c] = ld8_q4_0(in1, v0_row + k);
+                                }
                             }
-                        } else {
-                            const uint real = min(8u, depth - k);
-                            for (uint c = 0u; c < 8u; ++c) {
-                                block[c] = splat8(0.0f);
-                                if (j + h + c >= width) continue;
-                                const uint n = n0 + j + h + c;
-                                const uint v0_row = n * 512u + k0;
-                                block[c] = ld8_q4_0(in1, v0_row + k);
-                            }
+                            transpose8(block);
+                            for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * TLC_PANEL + h, block[c]);
                         }
-                        transpose8(block);
-                        for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * TLC_PANEL + h, block[c]);
                     }
+                    ready = cut && tlc_cut_panel(panel, depth);
                 }
-                for (uint i = 0u; i < height; i += TLC_ROWS) {
-                    tlc_multiply(left + i * TLC_LEFT, panel, depth,
-                                 sums + i * 160u + j, 160u, height - i);
+                if (cut && !ready) {
+                    tlc_uncut_left(left, padded, depth);
+                    cut = false;
                 }
+                tlc_multiply(left, panel, depth, sums + j, 176u, height, cut);
             }
         }
 
@@ -175,7 +191,7 @@ kernel void matmul(
             uint j = 0u;
             for (; j + 8u <= width; j += 8u) {
                 const uint n = n0 + j;
-                const f8 v1 = ld8(sums + i * 160u + j);
+                const f8 v1 = ld8(sums + i * 176u + j);
                 const f8 v2 = ld8(in2 + n);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
@@ -184,7 +200,7 @@ kernel void matmul(
             if (j < width) {
                 const uint n = n0 + j;
                 const uint real = width - j;
-                const f8 v1 = ld8(sums + i * 160u + j);
+                const f8 v1 = ld8(sums + i * 176u + j);
                 const f8 v2 = ld8n(in2 + n, real);
                 const f8 v3 = v1 + v2;
                 const f8 v4 = max8(v3, splat8(0.0f));
@@ -192,4 +208,5 @@ kernel void matmul(
             }
         }
     }
+    tlc_unit_close();
 }
