@@ -179,11 +179,11 @@ def _save(model: Any, path: str) -> None:
             os.replace(path, old)
         os.replace(fresh, os.path.join(folder, base))
     except OSError as problem:
-        if os.path.lexists(old) and not os.path.lexists(path):
-            os.replace(old, path)
         reason = problem.strerror or str(problem)
         raise error("E0104", f"{path} cannot be written: {reason}") from problem
     finally:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
         for rest in (fresh, old):
             if os.path.isdir(rest) and not os.path.islink(rest):
                 shutil.rmtree(rest, ignore_errors=True)

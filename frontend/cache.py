@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from hashlib import sha256
 
 _DIGEST_SIZE = 32
@@ -63,7 +64,10 @@ def store(name: str, content: bytes) -> None:
             file.write(sha256(content).digest() + content)
         os.replace(passing, os.path.join(where, name))
     except OSError:
-        os.unlink(passing)
+        pass
+    finally:
+        with suppress(OSError):
+            os.unlink(passing)
 
 
 def _private(about: os.stat_result) -> bool:

@@ -98,3 +98,11 @@ def call(
             np.frombuffer(data, DTYPES[dtype]).reshape(shape).copy()
             for data, dtype, shape in program.call(entry, arrays, write, full)
         ]
+
+
+def write_npy(path: str, array: np.ndarray[Any, Any]) -> None:
+    """Write a .npy file, which replaces an older one as a whole. Raises RunError E0606."""
+    from tlc.runtime.save import replacing
+
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array)

@@ -1,6 +1,6 @@
 """The command line: reads arguments, calls the stage that does the work, shows what went wrong.
 
-Exit codes: 0 fine, 1 the program or model is wrong, 2 the command line is.
+Exit codes: 0 fine, 1 the program or model is wrong, 2 the command line is, 130 Ctrl-C.
 """
 
 from __future__ import annotations

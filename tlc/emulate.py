@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc import driver
-from tlc.arrays import NUMPY
+from tlc.arrays import NUMPY, write_npy
 from tlc.runtime.devices.emulator import broken
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import build
@@ -48,7 +48,7 @@ def emulate(path: str, options: dict[str, Any]) -> int:
             raise RunError("E0504", f"there is no buffer {index} to write")
         like = arrays[index]
         result = np.frombuffer(bytes(buffers[index].view), like.dtype).reshape(like.shape)
-        np.save(file, result)
+        write_npy(file, result)
     print(f"ok {name}")
     return 0
 

@@ -215,9 +215,7 @@ def _nothing_to_run(manifest: dict[str, Any]) -> None:
 
 def _with_arrays(program: Any, entry: Any, options: dict[str, Any]) -> None:
     """Call an entry with arrays from .npy files; print its results, or write one to a file."""
-    import numpy as np
-
-    from tlc.arrays import call, from_files
+    from tlc.arrays import call, from_files, write_npy
 
     args = from_files(options["input"], entry)
     write, full = sys.stdout.write, bool(options["print-full"])
@@ -227,8 +225,7 @@ def _with_arrays(program: Any, entry: Any, options: dict[str, Any]) -> None:
             raise RunError(
                 "E0504", f"`{entry.name}` has {len(results)} results, and --output writes one"
             )
-        with open(options["output"], "wb") as file:
-            np.save(file, results[0])
+        write_npy(options["output"], results[0])
         return
     from tlc.runtime.text import format_tensor
 
