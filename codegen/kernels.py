@@ -11,6 +11,7 @@ from tlc.codegen.families import (
     attention,
     column,
     concat,
+    convolution,
     elementwise,
     gather,
     matmul,
@@ -18,6 +19,7 @@ from tlc.codegen.families import (
     scan,
     scatter,
     sort,
+    window,
 )
 from tlc.codegen.iteration import Sizes
 from tlc.codegen.profiles import Profile
@@ -38,6 +40,8 @@ FAMILIES: dict[str, Callable[[Draft], list[Variant]]] = {
     "concat": concat.variants,
     "append": concat.appending,
     "matmul": matmul.variants,
+    "convolution": convolution.variants,
+    "window": window.variants,
     "sort": sort.variants,
     "scan": scan.variants,
     "scatter": scatter.variants,

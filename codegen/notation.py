@@ -11,6 +11,8 @@ from tlc.ir.types import TensorType
 # what operations are called in a kernel's description; those that say nothing are left out
 _NAMES = {
     "contract": "matmul",
+    "convolve": "conv2d",
+    "convolve_each": "conv2d",
     "access": "",
     "cast": "",
     "constant": "",

@@ -66,6 +66,28 @@ def _product(u: float, x: Array, w: Array) -> tuple[Array, Any]:
     return x @ w, x.shape[-1] * EPS * (np.abs(x) @ np.abs(w))
 
 
+def _windows(x: Array) -> Array:
+    """The elements of windows of 3 x 3 around each pixel: [batch, channels, 9, height, width]."""
+    height, width = x.shape[2:]
+    wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    places = [(i, j) for i in range(3) for j in range(3)]
+    return np.stack([wide[:, :, i : i + height, j : j + width] for i, j in places], 2)
+
+
+def _convolution(u: float, x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+    """Two groups; a single channel in each of them is a kernel of its own."""
+    batch, channels, height, width = x.shape
+    seen = _windows(x).reshape(batch, 2, channels // 2, 9, height, width)
+    weights = w.reshape(2, len(w) // 2, channels // 2, 9)
+    shape = (batch, len(w), height, width)
+    made, size = (
+        np.einsum("bgcpyx,gocp->bgoyx", *both).reshape(shape)
+        for both in ((seen, weights), (np.abs(seen), np.abs(weights)))
+    )
+    exact = np.maximum(made + b[:, None, None], 0)
+    return exact, 9 * channels * EPS * size + u * (np.abs(made) + exact)
+
+
 def _attention(u: float, q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     """A score is off by a unit for each of its terms, weights by that and by exp, sums by a key."""
     n, depth = len(q), q.shape[-1]
@@ -136,6 +158,25 @@ CASES: dict[str, tuple[str, Callable[[int, int], tuple[tuple[int, ...], ...]], E
         "(x: T[B, M, K], w: T[B, N, K]) { x @ transpose(w, 1, 2) }",
         lambda m, n: ((3, m, 33), (3, n, 33)),
         _product,
+    ),
+    "convolution": (
+        "(x: T[1, 4, M, N], w: T[6, 2, 3, 3], b: T[6])"
+        " { relu(conv2d(x, w, b, padding: 1, groups: 2)) }",
+        lambda m, n: ((1, 4, m, n), (6, 2, 3, 3), (6,)),
+        _convolution,
+    ),
+    "depthwise": (
+        "(x: T[2, 2, M, N], w: T[4, 1, 3, 3], b: T[4])"
+        " { relu(conv2d(x, w, b, padding: 1, groups: 2)) }",
+        lambda m, n: ((2, 2, m, n), (4, 1, 3, 3), (4,)),
+        _convolution,
+    ),
+    "pool": (
+        "(x: T[2, M, N]) { avg_pool2d(x, 3, 1, 1) }",
+        lambda m, n: ((2, m, n),),
+        lambda u, x: (
+            _windows(x[None]).mean(2)[0], 12 * EPS * np.abs(_windows(x[None])).mean(2)[0]
+        ),
     ),
     "attention": (
         "(q: T[M, 4, 20], k: T[M, 2, 20], v: T[M, 2, 33])"

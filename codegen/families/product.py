@@ -43,12 +43,13 @@ def positions(
     lines, rest = [], flat
     many = [name for name, count, _ in parts if count != ONE]
     for name, count, piece in parts:
+        times = "" if piece == 1 else f" * {piece}u"
         if count == ONE:
             lines.append(f"const uint {name} = 0u;")
         elif name == many[-1] and not batched:
-            lines.append(f"const uint {name} = {rest} * {piece}u;")
+            lines.append(f"const uint {name} = {rest}{times};")
         else:
-            lines.append(f"const uint {name} = {rest} % {sizes(count)} * {piece}u;")
+            lines.append(f"const uint {name} = {rest} % {sizes(count)}{times};")
             rest = f"{rest} / {sizes(count)}"
     return [*lines, f"const uint b = {rest};"] if batched else lines
 
@@ -79,8 +80,9 @@ class Product:
     sums    the value of each product.
     left    how the rows on the left are read; None when the kernel computes them, as `made`.
     layout  how the right operands lie: `nt`, neighbours along K (weights [out, in]); `nn`, along
-            the columns; `any` other way.
+            the columns; `any` other way; `windows` of an image.
     after   what follows the sum reads: accesses with strides along batch, row and column.
+    groups  how many equal groups of rows there are; each has a right operand of its own.
     """
 
     sums: tuple[Value, ...]
@@ -91,12 +93,17 @@ class Product:
     made: Value
     left: Operand | None
     rights: tuple[Operand, ...]
-    layout: Literal["nt", "nn", "any"]
+    layout: Literal["nt", "nn", "any", "windows"]
     after: list[tuple[Access, Dims]]
+    groups: int = 1
 
     @property
     def batched(self) -> bool:
         return self.batch != ONE
+
+    @property
+    def rows_of_group(self) -> Dim:
+        return self.rows // self.groups
 
     @property
     def out(self) -> Dims:

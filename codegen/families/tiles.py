@@ -16,15 +16,17 @@ from tlc.codegen.families.product import (
     pieces,
     positions,
 )
-from tlc.codegen.iteration import ONE, Sizes, is_multiple
-from tlc.codegen.memory import Lanes, buffer_type, scalar_load
+from tlc.codegen.families.window import Image
+from tlc.codegen.iteration import ONE, ZERO, Sizes, is_multiple, offset
+from tlc.codegen.memory import Lanes, buffer_type, plus, scalar_load
 from tlc.codegen.profiles import Tile
 from tlc.ir.dims import Dim
 from tlc.ir.formats import BFLOAT, PACKED
 
 
-def kernel(draft: Draft, product: Product) -> Kernel:
-    return (_cpu if draft.profile.name == "cpu" else _apple)(draft, product)
+def kernel(draft: Draft, product: Product, image: Image | None = None) -> Kernel:
+    """One kernel; `image` is what the right operand is where that is made of windows."""
+    return (_cpu if draft.profile.name == "cpu" else _apple)(draft, product, image)
 
 
 def _count(size: Dim, piece: int) -> Dim:
@@ -32,7 +34,30 @@ def _count(size: Dim, piece: int) -> Dim:
 
 
 def _tiles(product: Product, tile: Tile) -> Dim:
-    return product.batch * _count(product.rows, tile.rows) * _count(product.columns, tile.columns)
+    rows = product.groups * _count(product.rows_of_group, tile.rows)
+    return product.batch * rows * _count(product.columns, tile.columns)
+
+
+def _places(sizes: Sizes, product: Product, tile: Tile) -> tuple[list[str], str]:
+    """Statements that find the first row and column of a tile, and where its rows end at most."""
+    rows, columns = product.rows_of_group, product.columns
+    cuts = [("m0", _count(rows, tile.rows), tile.rows)]
+    cuts.append(("n0", _count(columns, tile.columns), tile.columns))
+    if product.groups == 1:
+        return positions(sizes, "tile", cuts, product.batched), sizes(rows)
+    cuts = [("m1", *cuts[0][1:]), cuts[1], ("g", Dim.of(product.groups), 1)]
+    lines = positions(sizes, "tile", cuts, product.batched)
+    lines += [f"const uint m0 = g * {sizes(rows)} + m1;"]
+    return [*lines, f"const uint m_end = (g + 1u) * {sizes(rows)};"], "m_end"
+
+
+def _group_start(sizes: Sizes, product: Product, image: Image) -> str:
+    """Where the first channel of the image and the group lies, as text."""
+    start = image.plane(sizes, "b" if product.batched else "0u", "0u")
+    if product.groups == 1:
+        return start
+    channels = image.access.shape[1] // product.groups
+    return plus(start, f"g * {sizes(channels * image.access.strides[1])}")
 
 
 # ---- cpu ----------------------------------------------------------------------------------------
@@ -42,14 +67,14 @@ _APART = 16  # more floats from one row of sums to the next: an odd number of ca
 _FEW_TILES = 6  # fewer would leave threads without work
 
 
-def _cpu(draft: Draft, product: Product) -> Kernel:
+def _cpu(draft: Draft, product: Product, image: Image | None) -> Kernel:
     region, sizes, profile = draft.region, draft.sizes, draft.profile
     few = all(d.is_static for d in (product.batch, product.rows, product.columns)) and (
         int(_tiles(product, profile.tile)) < _FEW_TILES
     )
     most = profile.small_tile if few else profile.tile
     tile = Tile(
-        pieces(product.rows, most.rows, _ROWS),
+        pieces(product.rows_of_group, most.rows, _ROWS),
         pieces(product.columns, most.columns // len(product.rights), _PANEL),
         pieces(product.depth, most.depth, 32),
     )
@@ -67,10 +92,8 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
                 elements.append(scalar_load(side.access, side.place(sizes, "b", "n", "k")))
     stride = tile.columns + _APART
     start, finish = lanes_after(region, sizes, product, stride)
-    row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = _tiles(product, tile)
-    cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
-    place = positions(sizes, "tile", cuts, product.batched)
+    place, rows_end = _places(sizes, product, tile)
     return draft.kernel(
         "tiles",
         groups=groups_for(tiles, 1),
@@ -81,9 +104,12 @@ def _cpu(draft: Draft, product: Product) -> Kernel:
         room=-(-tile.rows // 16) * 16,
         tiles=tiles,
         place=place,
+        rows_end=rows_end,
         left=lane_left(draft, product, "i"),
         panels=panels,
         elements=elements,
+        image=image,
+        start_of_image=_group_start(sizes, product, image) if image else "",
         start=start,
         body=finish(Lanes("n")),
         tail=[] if is_multiple(product.columns, 8) else finish(Lanes("n", "real")),
@@ -162,23 +188,48 @@ def _stage(
     return Stage(name, lines, length, chunk, indices, inside, copy)
 
 
-def _apple(draft: Draft, product: Product) -> Kernel:
+def _stage_of_windows(sizes: Sizes, product: Product, image: Image, tile: Tile) -> Stage:
+    """A block of windows: its lines are positions along K, channel after channel."""
+    window, (*_, channel, row, column) = image.window, image.access.strides
+    (down, across), (y, x) = window.stride, window.dilation
+    top, left = window.padding
+    place = f"k / {window.count}u", f"k % {window.count}u"
+    columns, width = sizes(image.columns), window.size[1]
+    indices = [
+        "const uint n = n0 + at;",
+        "const uint k = k0 + line;",
+        f"const uint c = {place[0]};",
+        f"const uint p = {place[1]};",
+        f"const int y = int(n / {columns} * {down}u + p / {width}u * {y}u) - {top};",
+        f"const int x = int(n % {columns} * {across}u + p % {width}u * {x}u) - {left};",
+    ]
+    inside = f"n < {sizes(product.columns)} && k < {sizes(product.depth)}"
+    inside += f" && y >= 0 && y < int({sizes(image.height)})"
+    inside += f" && x >= 0 && x < int({sizes(image.width)})"
+    within = offset(sizes, ZERO, (channel, row, column), ("c", "uint(y)", "uint(x)"))
+    element = scalar_load(image.access, plus(_group_start(sizes, product, image), within))
+    copy = [f"to[0] = {product.element}({element});"]
+    return Stage("right", tile.depth, tile.columns, 1, indices, inside, copy)
+
+
+def _apple(draft: Draft, product: Product, image: Image | None) -> Kernel:
     sizes, profile = draft.sizes, draft.profile
     large = all(
-        d.is_static and int(d) >= 4 * profile.tile.rows for d in (product.rows, product.columns)
+        d.is_static and int(d) >= 4 * profile.tile.rows
+        for d in (product.rows_of_group, product.columns)
     )
     tile = profile.tile if large and len(product.rights) == 1 else profile.small_tile
     across = product.layout != "nt"
     made = element_left(draft, product, "k", "line", shared=True)
     left = _stage(sizes, product, product.left or made, "left", tile, False)
     rights = [
-        _stage(sizes, product, side, name.replace("sum", "right"), tile, across)
+        _stage_of_windows(sizes, product, image, tile)
+        if image
+        else _stage(sizes, product, side, name.replace("sum", "right"), tile, across)
         for side, name in zip(product.rights, product.names, strict=True)
     ]
-    row_tiles, column_tiles = _count(product.rows, tile.rows), _count(product.columns, tile.columns)
     tiles = _tiles(product, tile)
-    cuts = [("m0", row_tiles, tile.rows), ("n0", column_tiles, tile.columns)]
-    place = positions(sizes, "tile", cuts, product.batched)
+    place, rows_end = _places(sizes, product, tile)
     staged = [Array(product.element, s.name, s.lines * s.stride) for s in (left, *rights)]
     count = 4 * 8 * (tile.columns // 2)  # 8 rows of each part
     kept = [Array("float", name, tile.rows) for name in made.arrays]
@@ -193,6 +244,7 @@ def _apple(draft: Draft, product: Product) -> Kernel:
         tile=tile,
         tiles=tiles,
         place=place,
+        rows_end=rows_end,
         left=left,
         made=made,
         rights=rights,

@@ -1,45 +1,84 @@
-"""Windows over images: pooling and convolution on [..., height, width].
+"""Windows over images [batch, channels, height, width]: where they lie, and pooling.
 
-A window's elements are read through strides: element (i, j) of every window is one view of the
-image. Small windows become sums or maxima of such views, which one kernel reads side by side;
-convolutions with many channels are matrix products with one view of all windows.
+A window is never copied out of its image: the kernels of `convolve`, `convolve_each` and `pool`
+read through it, and what lies around the image is a number that they know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
-from tlc.ir.dims import Dim, DimLike, product
-from tlc.ir.opdef import Sample, TypeRuleError, compose
-from tlc.ir.types import FLOATS, TensorType, row_major, show_shape, tensor
+from tlc.ir.dims import Dim, product
+from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
+from tlc.ir.types import FLOATS, TensorType, Type, show_shape, tensor
 
 Pair = tuple[int, int]
-SIDE_BY_SIDE = 32  # views of one image that one kernel reads
+SIDE_BY_SIDE = 32  # elements of a window that are combined one by one
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Height and width of a window, steps between windows, and steps inside one."""
+    """Height and width of a window, steps between windows, steps inside one, and how far windows
+    reach beyond the edges of the image."""
 
     size: Pair
     stride: Pair
     dilation: Pair = (1, 1)
+    padding: Pair = (0, 0)
 
-    def counts(self, image: tuple[Dim, Dim]) -> tuple[Dim, Dim]:
+    @property
+    def span(self) -> Pair:
+        """Height and width of what a window covers."""
+        (height, width), (down, across) = self.size, self.dilation
+        return down * (height - 1) + 1, across * (width - 1) + 1
+
+    @property
+    def count(self) -> int:
+        """Elements of a window."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The window as attributes of an operation."""
+        return {
+            "size": self.size,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "padding": self.padding,
+        }
+
+    def counts(self, image: Iterable[Dim]) -> tuple[Dim, Dim]:
         """How many windows fit below and beside one another."""
         height, width = (
-            (length - dilation * (size - 1) - 1) // stride + 1
-            for length, size, stride, dilation in zip(
-                image, self.size, self.stride, self.dilation, strict=True
+            (length + 2 * padding - span) // stride + 1
+            for length, span, stride, padding in zip(
+                image, self.span, self.stride, self.padding, strict=True
             )
         )
         return height, width
 
+    def seen(self, np: Any, x: Any, around: float) -> Any:
+        """All windows' elements: [batch, channels, height and width of one, rows, columns]."""
+        (height, width), (down, across) = self.padding, self.stride
+        x = np.pad(x, ((0, 0), (0, 0), (height, height), (width, width)), constant_values=around)
+        windows = np.lib.stride_tricks.sliding_window_view(x, self.span, axis=(2, 3))
+        windows = windows[:, :, ::down, ::across, :: self.dilation[0], :: self.dilation[1]]
+        return windows.transpose(0, 1, 4, 5, 2, 3)
 
-def _image(x: Value, what: str, rank: tuple[int, ...]) -> None:
+
+def image_type(type: Type) -> TensorType:
+    """The type of an image [batch, channels, height, width]."""
+    if not isinstance(type, TensorType) or type.dtype not in FLOATS or type.rank != 4:
+        raise TypeRuleError(f"{type} is no image", "E0301", (0,))
+    return type
+
+
+def check_image(x: Value, what: str, rank: tuple[int, ...]) -> None:
+    """Refuse what is no image."""
     if x.tensor.dtype not in FLOATS:
         raise TypeRuleError(
             f"a floating-point tensor is needed, and this is {x.type}", "E0302", (0,)
@@ -52,102 +91,117 @@ def _image(x: Value, what: str, rank: tuple[int, ...]) -> None:
         )
 
 
-def _at_least(least: int, what: str, pair: Pair) -> None:
-    if min(pair) < least:
-        text = f"the {what} is at least {least}, and this is {show_shape(pair)}"
-        raise TypeRuleError(text, "E0303")
+def check_pairs(*pairs: tuple[int, str, Pair]) -> None:
+    """Refuse numbers that are too small: each with the least allowed and what it is."""
+    for least, what, pair in pairs:
+        if min(pair) < least:
+            text = f"the {what} is at least {least}, and this is {show_shape(pair)}"
+            raise TypeRuleError(text, "E0303")
 
 
-def _padded(b: Builder, x: Value, padding: Pair, number: float) -> Value:
-    """The image with a number around it."""
-    for axis, width in zip((x.tensor.rank - 2, x.tensor.rank - 1), padding, strict=True):
-        if width:
-            shape = x.tensor.shape
-            edge = b.broadcast(
-                b.constant(number, TensorType(x.tensor.dtype, ())),
-                (*shape[:axis], width, *shape[axis + 1 :]),
-            )
-            x = b.emit("concat", edge, x, edge, axis=axis)
-    return x
-
-
-def _fits(b: Builder, x: Value, window: Window) -> None:
-    image = show_shape(x.tensor.shape[-2:])
-    for length, size, dilation in zip(
-        x.tensor.shape[-2:], window.size, window.dilation, strict=True
-    ):
-        b.check_at_most(
-            Dim.of(dilation * (size - 1) + 1),
-            length,
-            f"a window of {show_shape(window.size)} does not fit into an image of {image}",
-        )
-
-
-def _views(b: Builder, x: Value, window: Window) -> Iterator[Value]:
-    """For each place in a window, that element of all windows: [..., rows, columns]."""
-    *lead, height, width = x.tensor.shape
-    shape = (*lead, *window.counts((height, width)))
-    *outer, row, column = row_major(x.tensor.shape)
-    strides = (*outer, row * window.stride[0], column * window.stride[1])
-    for i in range(window.size[0]):
-        for j in range(window.size[1]):
-            start = row * (i * window.dilation[0]) + column * (j * window.dilation[1])
-            yield b.emit("access", x, shape=shape, strides=strides, offset=start)
+def check_fit(b: Builder, x: Value, window: Window) -> None:
+    """Refuse a window that is larger than the image and what is around it."""
+    padded = [length + 2 * p for length, p in zip(x.tensor.shape[-2:], window.padding, strict=True)]
+    text = f"a window of {show_shape(window.size)} does not fit into an image of"
+    for length, span in zip(padded, window.span, strict=True):
+        b.check_at_most(Dim.of(span), length, f"{text} {show_shape(padded)}")
 
 
 # ---- pooling -------------------------------------------------------------------------------------
 
 
-def _pooled(b: Builder, x: Value, window: Window, op: str, wide: Callable[[Value], Value]) -> Value:
-    """All elements of each window combined; of large windows, first rows and then columns."""
-    (height, width), (down, across) = window.size, window.stride
-    if height * width > SIDE_BY_SIDE and min(height, width) > 1:
-        rows = _pooled(b, x, Window((height, 1), (down, 1)), op, wide)
-        return _pooled(b, rows, Window((1, width), (1, across)), op, wide)
-    views = map(wide, _views(b, x, window))
-    total = next(views)
-    for view in views:
-        total = b.emit(op, total, view)
-    return total
+def _pool(
+    x: Type, size: Pair, stride: Pair, dilation: Pair, padding: Pair, largest: bool
+) -> tuple[Type, ...]:
+    image = image_type(x)
+    rows_and_columns = Window(size, stride, dilation, padding).counts(image.shape[2:])
+    made = image.with_shape((*image.shape[:2], *rows_and_columns))
+    return (made if largest else made.with_dtype("f32"),)
+
+
+def _pool_eval(
+    np: Any, x: Any, size: Pair, stride: Pair, dilation: Pair, padding: Pair, largest: bool
+) -> Any:
+    window = Window(size, stride, dilation, padding)
+    if largest:
+        return window.seen(np, x, -np.inf).max((2, 3))
+    return window.seen(np, x, 0.0).sum((2, 3), dtype=np.promote_types(x.dtype, np.float32))
+
+
+_IMAGE = tensor("f16", 2, 3, 5, 6)
+_WINDOW = {"size": (3, 2), "stride": (2, 1), "dilation": (1, 2), "padding": (1, 0)}
+defop(
+    "pool",
+    "The largest element of every window, or the sum in float32; beyond the edges are -infinity, or"
+    " zeros.",
+    params="x, size: pair, stride: pair, dilation: pair, padding: pair, largest: bool",
+    type=_pool,
+    eval=_pool_eval,
+    kernel="window",
+    sample=(
+        Sample((_IMAGE,), {**_WINDOW, "largest": True}),
+        Sample((_IMAGE,), {**_WINDOW, "largest": False}),
+    ),
+)
+
+
+def _pooled(b: Builder, x: Value, window: Window, largest: bool) -> Value:
+    """Each window combined; large ones first along their rows, and the whole image at once."""
+    *lead, height, width = x.tensor.shape
+    if (height, width) == tuple(map(Dim.of, window.size)) and window.padding == (0, 0):
+        flat = b.reshape(x, (*lead, height * width))
+        return b.reshape(
+            b.emit("reduce_max", flat, axis=2)
+            if largest
+            else b.emit("reduce_sum", b.f32(flat), axis=2),
+            (*lead, 1, 1),
+        )
+    if window.count <= SIDE_BY_SIDE or min(window.size) == 1:
+        return b.emit("pool", x, **window.attrs, largest=largest)
+    parts = (
+        Window((n, 1), (s, 1), padding=(p, 0)) if down else Window((1, n), (1, s), padding=(0, p))
+        for n, s, p, down in zip(window.size, window.stride, window.padding, (1, 0), strict=True)
+    )
+    for part in parts:
+        x = b.emit("pool", x, **part.attrs, largest=largest)
+    return x
 
 
 def _prepared(
-    b: Builder, x: Value, what: str, kernel: Pair, stride: Pair | None, padding: Pair, edge: float
+    b: Builder, x: Value, what: str, kernel: Pair, stride: Pair | None, padding: Pair
 ) -> tuple[Value, Window]:
-    _image(x, what, (3, 4))
-    stride = stride or kernel
-    for least, name, pair in (
-        (1, "kernel", kernel),
-        (1, "stride", stride),
-        (0, "padding", padding),
-    ):
-        _at_least(least, name, pair)
+    check_image(x, what, (3, 4))
+    window = Window(kernel, stride or kernel, padding=padding)
+    check_pairs((1, "kernel", kernel), (1, "stride", window.stride), (0, "padding", padding))
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         text = f"the padding is at most half the kernel {show_shape(kernel)}"
         raise TypeRuleError(f"{text}, and this is {show_shape(padding)}", "E0303")
-    x, window = _padded(b, x, padding, edge), Window(kernel, stride)
-    _fits(b, x, window)
-    return x, window
+    check_fit(b, x, window)
+    lead = x.tensor.shape[:-2]
+    return b.reshape(x, (product(lead[:-1]), *x.tensor.shape[-3:])), window
+
+
+def _as_given(b: Builder, x: Value, made: Value) -> Value:
+    """What was made of an image, with as many axes as the image."""
+    return b.reshape(made, (*x.tensor.shape[:-2], *made.tensor.shape[-2:]))
 
 
 def _max_pool(
     b: Builder, x: Value, kernel: Pair, stride: Pair | None = None, padding: Pair = (0, 0)
 ) -> Value:
-    x, window = _prepared(b, x, "max_pool2d", kernel, stride, padding, -float("inf"))
-    return _pooled(b, x, window, "maximum", lambda view: view)
+    image, window = _prepared(b, x, "max_pool2d", kernel, stride, padding)
+    return _as_given(b, x, _pooled(b, image, window, True))
 
 
 def _avg_pool(
     b: Builder, x: Value, kernel: Pair, stride: Pair | None = None, padding: Pair = (0, 0)
 ) -> Value:
-    dtype = x.tensor.dtype
-    x, window = _prepared(b, x, "avg_pool2d", kernel, stride, padding, 0.0)
-    total = _pooled(b, x, window, "add", b.f32)
-    return b.cast(b.emit("div", total, b.scalar(float(kernel[0] * kernel[1]), total)), dtype)
+    image, window = _prepared(b, x, "avg_pool2d", kernel, stride, padding)
+    total = _as_given(b, x, _pooled(b, image, window, False))
+    return b.cast(b.emit("div", total, b.scalar(float(window.count), total)), x.tensor.dtype)
 
 
 _POOL = "x, kernel: pair, stride: pair = none, padding: pair = 0"
-_IMAGE = tensor("f16", 2, 3, 5, 6)
 compose(
     "max_pool2d",
     "The largest element of every window; the stride is the kernel when left out. Padding is never"
@@ -162,124 +216,4 @@ compose(
     _avg_pool,
     params=_POOL,
     sample=(Sample((_IMAGE,), {"kernel": (2, 2), "padding": (1, 1)}),),
-)
-
-# ---- convolution ---------------------------------------------------------------------------------
-
-
-def _conv2d(
-    b: Builder,
-    x: Value,
-    weight: Value,
-    bias: Value | None = None,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Value:
-    _image(x, "conv2d", (4,))
-    if weight.tensor.rank != 4:
-        raise TypeRuleError(
-            f"the weights of `conv2d` are [out, in / groups, height, width], and this is"
-            f" {weight.type}",
-            "E0301",
-            (1,),
-        )
-    out, depth, *size = weight.tensor.shape
-    channels = x.tensor.shape[1]
-    if not all(d.is_static for d in size):
-        raise TypeRuleError("`conv2d` needs a window known at build", "E0304", (1,))
-    text = (
-        f"{channels} channels in {groups} groups do not meet weights"
-        f" {show_shape(weight.tensor.shape)}"
-    )
-    if groups < 1:
-        raise TypeRuleError(text, "E0301", (0, 1))
-    for left, right in ((depth * groups, channels), (out % groups, Dim.of(0))):
-        if left.is_static and right.is_static and left != right:
-            raise TypeRuleError(text, "E0301", (0, 1))
-        b.check(left, right, text)
-    if bias is not None and bias.tensor.shape != (out,):
-        raise TypeRuleError(f"the bias is [{out}], and this is {bias.type}", "E0301", (2,))
-    for least, name, pair in (
-        (1, "stride", stride),
-        (0, "padding", padding),
-        (1, "dilation", dilation),
-    ):
-        _at_least(least, name, pair)
-    window = Window((int(size[0]), int(size[1])), stride, dilation)
-    _at_least(1, "kernel", window.size)
-    x = _padded(b, x, padding, 0.0)
-    _fits(b, x, window)
-    small = window.size[0] * window.size[1] <= SIDE_BY_SIDE
-    made = (_by_channel if depth == Dim.of(1) and small else _by_product)(
-        b, x, weight, window, groups
-    )
-    return made if bias is None else b.binary("add", made, b.reshape(bias, (out, 1, 1)))
-
-
-def _by_channel(b: Builder, x: Value, weight: Value, window: Window, groups: int) -> Value:
-    """Every channel by itself: a sum of products, element by element, in float32."""
-    batch = x.tensor.shape[0]
-    out, (rows, columns) = weight.tensor.shape[0], window.counts(_plane(x))
-    each = out // groups
-    total: Value | None = None
-    for at, view in enumerate(_views(b, x, window)):
-        i, j = divmod(at, window.size[1])
-        number = b.emit("slice", weight, axis=2, start=Dim.of(i), length=Dim.of(1))
-        number = b.emit("slice", number, axis=3, start=Dim.of(j), length=Dim.of(1))
-        number = b.reshape(number, (groups, each, 1, 1))
-        image = b.reshape(view, (batch, groups, 1, rows, columns))
-        term = b.binary("mul", b.f32(image), b.f32(number))
-        total = term if total is None else b.emit("add", total, term)
-    assert total is not None
-    dtype = "f32" if "f32" in (x.tensor.dtype, weight.tensor.dtype) else "f16"
-    return b.cast(b.reshape(total, (batch, out, rows, columns)), dtype)
-
-
-def _plane(x: Value) -> tuple[Dim, Dim]:
-    return x.tensor.shape[-2], x.tensor.shape[-1]
-
-
-def _by_product(b: Builder, x: Value, weight: Value, window: Window, groups: int) -> Value:
-    """For each group, weights [out, depth] times the elements [depth, batch * windows]."""
-    batch = x.tensor.shape[0]
-    out, each, *_ = weight.tensor.shape
-    rows, columns = window.counts(_plane(x))
-    image, channel, row, column = row_major(x.tensor.shape)
-    (height, width), (down, across) = window.size, window.dilation
-    sizes: list[DimLike] = [groups, each, height, width, batch, rows, columns]
-    seen = b.emit(
-        "access",
-        x,
-        shape=tuple(map(Dim.of, sizes)),
-        strides=(
-            *(each * channel, channel, row * down, column * across, image),
-            *(row * window.stride[0], column * window.stride[1]),
-        ),
-        offset=Dim.of(0),
-    )
-    depth, windows = each * (height * width), product((batch, rows, columns))
-    lead = [] if groups == 1 else [groups]
-    made = b.emit(
-        "contract",
-        b.reshape(weight, [*lead, out // groups, depth]),
-        b.reshape(seen, [*lead, depth, windows]),
-    )
-    if batch == Dim.of(1):
-        return b.reshape(made, (1, out, rows, columns))
-    return b.emit("permute", b.reshape(made, (out, batch, rows, columns)), axes=(1, 0, 2, 3))
-
-
-compose(
-    "conv2d",
-    "The products of weights [out, in / groups, height, width] with every window of x, as PyTorch's"
-    " conv2d; padding is zeros.",
-    _conv2d,
-    params="x, w, bias = none, stride: pair = 1, padding: pair = 0, dilation: pair = 1,"
-    " groups: int = 1",
-    sample=(
-        Sample((_IMAGE, tensor("f16", 4, 3, 3, 3), tensor("f16", 4)), {"padding": (1, 1)}),
-        Sample((_IMAGE, tensor("f16", 6, 1, 2, 2)), {"groups": 3, "stride": (2, 1)}),
-    ),
 )

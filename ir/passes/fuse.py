@@ -279,7 +279,7 @@ class _Kernel:
                     attrs["axis"] = self._reduced_axis(op.attrs["axis"])
             case "matmul" if attended:
                 operands = self._product(op)
-            case "matmul" | "concat" | "sort" | "scan" | "scatter":
+            case "matmul" | "convolution" | "window" | "concat" | "sort" | "scan" | "scatter":
                 operands = [self.access(v, v.tensor.shape) for v in op.operands]
             case "gather":
                 table, ids = op.operands

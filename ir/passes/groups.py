@@ -22,7 +22,10 @@ from tlc.ir.passes.views import ONE, ZERO, Access, access_of, reshaped, trace
 
 FULL, KEPT = "full", "kept"
 # kernels that read their operands from memory, and those that compute nothing behind their root
-FROM_MEMORY = ("matmul", "gather", "concat", "sort", "scan", "scatter")
+FROM_MEMORY = (
+    *("matmul", "convolution", "window"),
+    *("gather", "concat", "sort", "scan", "scatter"),
+)
 LAST = ("concat", "sort", "scan", "scatter")
 # of one kernel: Metal gives it 31 buffers, and its text should stay one that a compiler likes
 MOST_OPERANDS = 24

@@ -79,9 +79,9 @@ class _Widener:
             return
         given = op.operands
         match op.name, [_half(v.type) for v in given]:
-            case "contract", [True, True]:
+            case "contract" | "convolve" | "convolve_each", [True, True]:
                 op.operands = [*self.widened(builder, given[:1]), given[1]]
-            case "contract", _:
+            case "contract" | "convolve" | "convolve_each", _:
                 pass  # one float32 operand makes it float32, and packed weights stay packed
             case _:
                 op.operands = self.widened(builder, given)

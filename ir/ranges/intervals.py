@@ -206,6 +206,17 @@ def _contract(op: Op, a: Interval, b: Interval) -> Interval:
     return summed(times(a, b), count(op.operands[0].tensor.shape[-1]))
 
 
+@_rule("convolve", "convolve_each")
+def _convolve(op: Op, x: Interval, w: Interval) -> Interval:
+    return summed(times(x.around(ZERO), w), count(op.operands[1].tensor.shape[-1]))
+
+
+@_rule("pool")
+def _pool(op: Op, x: Interval) -> Interval:
+    height, width = op.attrs["size"]
+    return x if op.attrs["largest"] else summed(x.around(ZERO), height * width)
+
+
 def interval(op: Op, given: list[Interval]) -> Interval:
     """What an operation makes of intervals; everything, for one without a rule."""
     rule = RULES.get(op.name)

@@ -1,6 +1,13 @@
 """All sample kernels of this folder, by what they show."""
 
-from tests.codegen import attention_cases, element_cases, order_cases, product_cases, row_cases
+from tests.codegen import (
+    attention_cases,
+    element_cases,
+    order_cases,
+    product_cases,
+    row_cases,
+    window_cases,
+)
 
 EVERYTHING = (
     element_cases.elementwise,
@@ -31,6 +38,11 @@ EVERYTHING = (
     product_cases.one_column,
     product_cases.exact_sums,
     product_cases.numbers_that_are_not_finite,
+    window_cases.convolutions,
+    window_cases.large_convolutions,
+    window_cases.convolution_details,
+    window_cases.convolutions_of_channels,
+    window_cases.pools,
     attention_cases.attentions,
     attention_cases.special_scores,
 )

@@ -11,7 +11,10 @@ from tlc.codegen.kernels import generate
 from tlc.codegen.profiles import APPLE, CPU, Profile
 from tlc.ir.builder import Builder
 from tlc.ir.core import Op, Value
+from tlc.ir.ops.window import Window
 from tlc.ir.types import tensor
+
+WINDOW = Window((3, 3), (2, 2), padding=(1, 1))
 
 
 def _linear(b: Builder, x: Value, w: Value, bias: Value) -> Value:
@@ -54,6 +57,22 @@ SAMPLES: dict[str, tuple[str, Op]] = {
             "matmul",
             [tensor("f16", 2, 1, "T"), tensor("f16", 2, "T", 64)],
             lambda b, x, y: b.emit("contract", x, y),
+        ),
+    ),
+    "convolution": (
+        "a.tl:11 conv2d",
+        fused(
+            "convolution",
+            [tensor("f16", "N", 8, 14, 14), tensor("f16", 6, 36)],
+            lambda b, x, w: b.emit("convolve", x, w, **WINDOW.attrs, groups=2),
+        ),
+    ),
+    "window": (
+        "a.tl:12 max_pool2d",
+        fused(
+            "window",
+            [tensor("f16", "N", 8, 15, "W")],
+            lambda b, x: b.emit("pool", x, **WINDOW.attrs, largest=True),
         ),
     ),
     "gather": (

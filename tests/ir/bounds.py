@@ -12,6 +12,7 @@ is known: a mask that rounding may turn, a division by what may be 0, an overflo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -85,7 +86,7 @@ def _stored(value: Value, x: Array, e: Array) -> Bounded:
 def _apply(op: Op, operands: list[Bounded], attrs: dict[str, Any]) -> Bounded:
     evaluate = op.defn.eval
     assert evaluate is not None
-    if op.name in SUMS:
+    if op.name in SUMS and not attrs.get("largest"):
         x, e = SUMS[op.name](op, evaluate, operands, attrs)
         certain = sum(float(f.sum()) for _, f in operands) == 0
         return x, np.where(np.isfinite(x), e, 0.0 if certain else np.inf)
@@ -98,6 +99,9 @@ def _apply(op: Op, operands: list[Bounded], attrs: dict[str, Any]) -> Bounded:
             return x, np.zeros(x.shape)
         e = evaluate(np, *(e if at in chosen else x for at, (x, e) in enumerate(operands)), **attrs)
         return x, np.asarray(e)
+    if op.name == "pool":  # the largest of each window, which is off as far as one of them
+        ((x, e),) = operands
+        return evaluate(np, x, **attrs), evaluate(np, e, **attrs)
     if op.defn.kernel == "reduce" and not op.name.startswith("reduce_arg"):
         ((x, e),) = operands
         largest = e.max(attrs["axis"], keepdims=True, initial=0.0)
@@ -145,8 +149,8 @@ def _at_corners(
 def _summed(op: Op, evaluate: Any, operands: list[Bounded], attrs: dict[str, Any]) -> Bounded:
     """Each of n additions may be off by half a unit of what the absolute values sum to."""
     ((x, e),) = operands
-    axis = attrs.get("axis", -1)
-    order = (x.shape[axis] + 2) * STEP * evaluate(np, abs(x) + e, **attrs)
+    terms = math.prod(attrs["size"]) if op.name == "pool" else x.shape[attrs.get("axis", -1)]
+    order = (terms + 2) * STEP * evaluate(np, abs(x) + e, **attrs)
     # the reference device adds running sums in float32 whatever it is given
     total = np.cumsum(x, -1) if op.name == "running_sum" else evaluate(np, x, **attrs)
     return total, evaluate(np, e, **attrs) + order
@@ -154,15 +158,22 @@ def _summed(op: Op, evaluate: Any, operands: list[Bounded], attrs: dict[str, Any
 
 def _multiplied(op: Op, evaluate: Any, operands: list[Bounded], attrs: dict[str, Any]) -> Bounded:
     (x, e), (y, f) = operands
-    far = evaluate(np, abs(x), f) + evaluate(np, e, abs(y)) + evaluate(np, e, f)
-    order = (x.shape[-1] + 2) * STEP * evaluate(np, abs(x) + e, abs(y) + f)
-    return evaluate(np, x, y), far + order
+    terms = (x if op.name == "contract" else y).shape[-1]
+
+    def made(x: Array, y: Array) -> Array:
+        return np.asarray(evaluate(np, x, y, **attrs))
+
+    far = made(abs(x), f) + made(e, abs(y)) + made(e, f)
+    return made(x, y), far + (terms + 2) * STEP * made(abs(x) + e, abs(y) + f)
 
 
 SUMS: dict[str, Callable[..., Bounded]] = {
     "reduce_sum": _summed,
     "running_sum": _summed,
+    "pool": _summed,
     "contract": _multiplied,
+    "convolve": _multiplied,
+    "convolve_each": _multiplied,
 }
 # operations that move numbers, and which operands hold them
 MOVES: dict[str, Sequence[int]] = {"concat": range(99), "gather": (0,), "scatter": (0, 2)}

@@ -45,25 +45,31 @@ F16 = "float16"
             " { attention(q, k, v) }",
             "attention",
         ),
-        # all windows, and the product with the weights, their bias and what follows
+        # the products with windows where they are, their bias and what follows
         (
             f"(x: {F16}[1, 3, 9, 9], w: {F16}[4, 3, 3, 3], b: {F16}[4]) -> {F16}[1, 4, 7, 7]"
             " { relu(conv2d(x, w, b)) }",
-            "elementwise matmul",
+            "convolution",
+        ),
+        (
+            f"(x: {F16}[N, 8, 9, 9], w: {F16}[8, 4, 3, 3], m: {F16}[8], v: {F16}[8], g: {F16}[8])"
+            f" -> {F16}[N, 8, 9, 9] {{ let y = conv2d(x, w, padding: 1, groups: 2);"
+            " clamp(batch_norm(y, m, v, g, m), 0.0, 6.0) + x }",
+            "elementwise convolution",
         ),
         # windows of one element are the image itself
         (
             f"(x: {F16}[1, 8, 9, 9], w: {F16}[4, 8, 1, 1]) -> {F16}[1, 4, 9, 9] {{ conv2d(x, w) }}",
             "matmul",
         ),
-        # small windows of single channels are read side by side
+        # small windows of single channels
         (
             f"(x: {F16}[N, 8, 9, 9], w: {F16}[8, 1, 3, 3], b: {F16}[8]) -> {F16}[N, 8, 7, 7]"
             " { relu(conv2d(x, w, b, groups: 8)) }",
-            "elementwise",
+            "window",
         ),
-        (f"(x: {F16}[N, 8, 8, 8]) -> {F16}[N, 8, 4, 4] {{ max_pool2d(x, 2) }}", "elementwise"),
-        (f"(x: {F16}[N, 8, 8, 8]) -> {F16}[N, 8, 1, 1] {{ avg_pool2d(x, 8) }}", "elementwise " * 2),
+        (f"(x: {F16}[N, 8, 8, 8]) -> {F16}[N, 8, 4, 4] {{ max_pool2d(x, 2) }}", "window"),
+        (f"(x: {F16}[N, 8, 8, 8]) -> {F16}[N, 8, 1, 1] {{ avg_pool2d(x, 8) }}", "row"),
         (f"(x: {F16}[M, N]) -> {F16}[M, N] {{ sort(x) }}", "sort gather"),
         # one row: the flat indices are the indices
         (f"(x: {F16}[N]) -> {F16}[2] {{ topk(x, 2).0 * one_hot(topk(x, 2).1, 1)[:, 0] }}", ""),

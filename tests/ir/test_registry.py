@@ -55,7 +55,10 @@ KINDS = {
     "tensor", "tensors", "axis", "axes", "shape", "dim", "int", "float", "bool", "str", "dtype",
     "attr", "pair", "tensor_i32",
 }  # fmt: skip
-KERNELS = {"matmul", "gather", "concat", "reduce", "elementwise", "sort", "scan", "scatter"}
+KERNELS = {
+    *("matmul", "convolution", "window", "gather", "concat"),
+    *("reduce", "elementwise", "sort", "scan", "scatter"),
+}
 
 each_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 SAMPLES = [(op, sample) for op in OPS.values() for sample in op.sample]

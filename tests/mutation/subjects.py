@@ -6,7 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.codegen import attention_cases, element_cases, order_cases, product_cases, row_cases
+from tests.codegen import (
+    attention_cases,
+    element_cases,
+    order_cases,
+    product_cases,
+    row_cases,
+    window_cases,
+)
 from tests.codegen.running import Case, usable
 from tests.mutation.mutator import Mutant, mutants
 from tlc.codegen.kernels import Kernel, generate, module_text
@@ -93,6 +100,11 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("product gated", "", product_cases.two_sums, ""),
     ("product q4_0", "", product_cases.packed_products, "q4_0 nt {"),
     ("read8 q6_k", "tlc_read8_q6_k", product_cases.packed_products, "q6_k long rows"),
+    ("convolution", "", window_cases.convolutions, "any window 3 in 2 groups"),
+    ("convolution of channels", "", window_cases.convolutions_of_channels, "any window 3"),
+    ("convolution block", "", window_cases.convolution_details, "the same of any size"),
+    ("pool largest", "", window_cases.pools, "any largest of window 3"),
+    ("pool sum", "", window_cases.pools, "any sum of window 3"),
     ("attention special", "", attention_cases.special_scores, "nan among 5"),
     ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
 )

@@ -95,8 +95,8 @@ kernel void matmul_matvec(
 }
 
 struct matmul_Dims {
-    uint d0;  // (N+191//192)
-    uint d1;  // N
+    uint d0;  // N
+    uint d1;  // (N+191//192)
 };
 
 // a.tl:4 linear + relu
@@ -113,10 +113,10 @@ kernel void matmul(
     TLC_ALIGNED float panel[256u * TLC_PANEL];
     TLC_ALIGNED float sums[192 * 176];
     tlc_unit_open();
-    for (uint tile = group; tile < dims.d0; tile += groups) {
+    for (uint tile = group; tile < dims.d1; tile += groups) {
         const uint m0 = tile * 192u;
         const uint n0 = 0u;
-        const uint height = min(192u, dims.d1 - m0);
+        const uint height = min(192u, dims.d0 - m0);
         const uint width = min(160u, 130u - n0);
         const uint padded = (height + TLC_ROWS - 1u) / TLC_ROWS * TLC_ROWS;
         for (uint i = 0u; i < padded * 176u; i += 8u) st8(sums + i, splat8(0.0f));

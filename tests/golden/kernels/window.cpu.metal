@@ -1,0 +1,99 @@
+struct window_Dims {
+    uint d0;  // 64*(W-1//2)+64
+    uint d1;  // 8*(W-1//2)+8
+    uint d2;  // (W-1//2)+1
+    uint d3;  // ((W-1//2)+128//128)
+    uint d4;  // 120*W
+    uint d5;  // 15*W
+    uint d6;  // 8*((W-1//2)+128//128)*N
+    uint d7;  // W
+};
+
+// a.tl:12 max_pool2d
+kernel void window(
+    device const half* in0 [[buffer(0)]],
+    device half* out [[buffer(1)]],
+    constant window_Dims& dims [[buffer(2)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint groups [[threadgroups_per_grid]])
+{
+    float image[4624];
+    float results[32];
+    for (uint tile = group; tile < dims.d6; tile += groups) {
+        const uint n0 = tile % dims.d3 * 128u;
+        const uint m0 = 0u;
+        const uint o = tile / dims.d3 % 8u;
+        const uint b = tile / dims.d3 / 8u;
+        const uint c = o;
+        const uint plane = b * dims.d4 + c * dims.d5;
+        const uint below = min(8u, 8u - m0);
+        const uint beside = min(128u, dims.d2 - n0);
+        const int top = int(m0 * 2u) - 1;
+        const int left = int(n0 * 2u) - 1;
+
+        // lines of the image, as_type<float>(0xff800000u) where it is not
+        const uint lines = ((below + 3u) / 4u * 4u - 1u) * 2u + 3u;
+        const uint floats = (beside + 9u) / 8u * 8u;
+        for (uint i = 0u; i < lines; ++i) {
+            const int y = top + int(i);
+            for (uint phase = 0u; phase < 2u; ++phase) {
+                thread float* to = image + i * 272u + phase * 136u;
+                const int first = left + int(phase);
+                if (y < 0 || y >= int(15u)) {
+                    for (uint q = 0u; q < floats; q += 8u) st8(to + q, splat8(as_type<float>(0xff800000u)));
+                    continue;
+                }
+                const uint begin = first < 0 ? min(floats, uint(1 - first) / 2u) : 0u;
+                const int behind = int(dims.d7) - first;
+                const uint end = behind > 0 ? max(begin, min(floats, (uint(behind) + 1u) / 2u)) : begin;
+                const uint place = plane + uint(y) * dims.d7 + uint(first + int(begin * 2u)) * 1u;
+                device const half* x0_row = in0 + place;
+                for (uint q = 0u; q < begin; ++q) to[q] = as_type<float>(0xff800000u);
+                thread float* inside = to + begin;
+                const uint count = end - begin;
+                uint q = 0u;
+                for (; q + 8u <= count; q += 8u) st8(inside + q, gather8(x0_row + (q) * 2u, 2u));
+                if (q < count) {
+                    const uint n = count - q;
+                    st8n(inside + q, gather8n(x0_row + (q) * 2u, 2u, n), n);
+                }
+                for (q = end; q < floats; ++q) to[q] = as_type<float>(0xff800000u);
+            }
+        }
+
+        for (uint i = 0u; i < below; i += 4u) {
+            for (uint j = 0u; j < beside; j += 8u) {
+                f8 sum[4];
+                #pragma clang loop unroll(full)
+                for (uint r = 0u; r < 4u; ++r) sum[r] = splat8(as_type<float>(0xff800000u));
+                for (uint u = 0u; u < 3u; ++u) {
+                    thread const float* from = image + (i * 2u + u * 1u) * 272u + j;
+                    #pragma clang loop unroll(full)
+                    for (uint v = 0u; v < 3u; ++v) {
+                        const uint at = v * 1u % 2u * 136u + v * 1u / 2u;
+                        #pragma clang loop unroll(full)
+                        for (uint r = 0u; r < 4u; ++r) {
+                            const f8 x = ld8(from + r * 544u + at);
+                            sum[r] = max8(sum[r], x);
+                        }
+                    }
+                }
+                #pragma clang loop unroll(full)
+                for (uint r = 0u; r < 4u; ++r) st8(results + 8u * r, sum[r]);
+                const uint x = n0 + j;
+                for (uint r = 0u; r < min(4u, below - i); ++r) {
+                    const uint y = m0 + i + r;
+                    device half* out_row = out + b * dims.d0 + o * dims.d1 + y * dims.d2;
+                    if (j + 8u <= beside) {
+                        const f8 v0 = ld8(results + 8u * r);
+                        st8(out_row + x, v0);
+                    } else {
+                        const uint n = beside - j;
+                        const f8 v0 = ld8(results + 8u * r);
+                        st8n(out_row + x, v0, n);
+                    }
+                }
+            }
+        }
+    }
+}
