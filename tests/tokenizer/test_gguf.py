@@ -109,6 +109,13 @@ def test_any_text_comes_back_token_by_token(text: str) -> None:
         assert "".join(map(stream.feed, KINDS[kind].encode(text))) == text
 
 
+def test_what_ends_a_turn_is_special_whatever_its_type() -> None:
+    found = pieces(["<end_of_turn>", "</s>x"], token_type=None)
+    at = found.vocab_size - 2
+    assert found.encode("<end_of_turn>", around=False) == [at]
+    assert found.decode([at]) == ""
+
+
 def test_a_stream_gives_whole_characters_only() -> None:
     found = byte_pairs([])
     stream = Stream(found)
