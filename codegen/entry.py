@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from tlc.codegen.arena import Arena, appends_to, in_place, is_late, last_uses
+from tlc.codegen.cost import cost
 from tlc.codegen.kernels import Kernel, Variant, generate
 from tlc.codegen.notation import describe, formula, place, shape
 from tlc.codegen.profiles import Profile
@@ -18,6 +19,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.printer import print_op
 from tlc.ir.types import TensorType
+from tlc.runtime.format import launch_steps
 
 # kernels are generated under these, so that equal ones can be told; then they get their own
 _NAME, _COMMENT = "KERNEL_NAME", "KERNEL_COMMENT"
@@ -67,6 +69,7 @@ class EntryPlan:
         self.once: list[list[Any]] = []
         self.steps: list[list[Any]] = []
         self.targets: dict[Value, str] = {}  # memory that a value is to be written to
+        self.costs: dict[int, list[Any]] = {}  # of launches, by the identity of their steps
 
     def build(self, operations: int) -> dict[str, Any]:
         func = self.func
@@ -90,6 +93,7 @@ class EntryPlan:
             "flags": self.flags,
             "once": self.once,
             "steps": self.steps,
+            "costs": [self.costs[id(s)] for s in launch_steps([*self.once, *self.steps])],
             "operations": operations,
         }
 
@@ -205,7 +209,9 @@ class EntryPlan:
         if flagged:
             buffers = [*buffers, f"f{len(self.flags)}"]
             self.flags.append(f"{place(op)}: an index is beyond the rows of its table")
-        return ["launch", variants, buffers]
+        step = ["launch", variants, buffers]
+        self.costs[id(step)] = [formula(part) for part in cost(op)]
+        return step
 
     def copy(self, source: Memory, target: Memory, type: TensorType, like: Op) -> None:
         """A launch that copies a tensor, unless it is there already."""

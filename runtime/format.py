@@ -15,7 +15,8 @@
     constants          offset and bytes of each constant in `constants.bin`
     hints              devices that the program's `device:` asks for
     profiles           per profile, the member with its kernel text, and its kernels
-    entries            per entry: params, results, symbols, checks, slots, flags, once, steps
+    entries            per entry: params, results, symbols, checks, slots, flags, once, steps, and
+                       costs: of each launch, the least bytes it moves and its operations
 
 Sizes are formulas over symbols (`evaluate`); `$seed` is a number that the run makes of its seed
 (`seed.py`). Memory is named by a letter and a number: `p`
@@ -53,7 +54,7 @@ from tlc.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 FORMAT_VERSION = 1
@@ -128,6 +129,16 @@ def numel(shape: Any, sizes: Mapping[str, int]) -> int:
     if total > MAX_BYTES:
         raise RunError("E0505", f"a tensor has {total} elements")
     return total
+
+
+def launch_steps(steps: list[list[Any]]) -> Iterator[list[Any]]:
+    """The launches among steps, also those in loops and branches."""
+    for step in steps:
+        if step[0] == "launch":
+            yield step
+        elif step[0] in ("loop", "if"):
+            for inner in step[3:]:
+                yield from launch_steps(inner)
 
 
 # ---- shape of the manifest -----------------------------------------------------------------------
@@ -274,6 +285,7 @@ _ENTRY = {
     "flags": [_text],
     "once": [lambda step: _step(step) and step[0] == "launch"],
     "steps": [lambda step: _step(step)],
+    "costs": [Pair((_formula, _formula))],
     "operations": _count,
 }
 _MANIFEST = {
@@ -301,7 +313,12 @@ _MANIFEST = {
     "profiles": {
         "": {
             "text": _text,
-            "kernels": [{"name": _text, "threads": _count, "bytes": _count, "source": _text}],
+            "kernels": [
+                {
+                    **dict.fromkeys(("threads", "bytes", "registers"), _count),
+                    **dict.fromkeys(("name", "source"), _text),
+                }
+            ],
         }
     },
     "entries": {"": _ENTRY},

@@ -10,12 +10,12 @@ import re
 
 from tlc.runtime.devices import Launch
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import evaluate
+from tlc.runtime.format import evaluate, launch_steps
 from tlc.runtime.program import Entry, Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from tlc.runtime.devices import Buffer, Device
@@ -62,16 +62,6 @@ def pointers(text: str) -> dict[str, dict[int, tuple[str, bool]]]:
         }
         for name, parameters in _WHOLE.findall(text)
     }
-
-
-def launch_steps(steps: list[list[Any]]) -> Iterator[list[Any]]:
-    """The launches among steps, also those in loops and branches."""
-    for step in steps:
-        if step[0] == "launch":
-            yield step
-        elif step[0] in ("loop", "if"):
-            for inner in step[3:]:
-                yield from launch_steps(inner)
 
 
 def steps_of(entry: Entry) -> list[list[Any]]:

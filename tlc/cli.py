@@ -84,6 +84,10 @@ def _build(path: str, options: dict[str, Any]) -> int:
     if not options["source-only"]:
         library = driver.compiled(built, lambda text: sys.stderr.write(f"note: {text}\n"))
     driver.write(built, output, library)
+    if options["report"]:
+        from tlc.report import report
+
+        print(report(built.manifest, options["size"]))
     return 0
 
 
@@ -161,7 +165,8 @@ def _bench(path: str, options: dict[str, Any]) -> int:
 def _inspect(path: str, options: dict[str, Any]) -> int:
     from tlc.inspect import inspect
 
-    print(inspect(path, as_json=bool(options["json"]), kernel=options["kernel"]))
+    sizes = options["size"] if options["report"] else None
+    print(inspect(path, as_json=bool(options["json"]), kernel=options["kernel"], sizes=sizes))
     return 0
 
 

@@ -295,6 +295,7 @@ def _members(
     weights: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest and all members of the artifact."""
+    from tlc.codegen.cost import registers
     from tlc.codegen.metallib import member_digests
     from tlc.codegen.requirements import macos_of
     from tlc.runtime.format import FORMAT_VERSION
@@ -330,6 +331,7 @@ def _members(
                         "name": k.name,
                         "threads": k.threads,
                         "bytes": k.threadgroup_bytes,
+                        "registers": registers(k.text),
                         "source": s,
                     }
                     for k, s in zip(p.kernels, p.sources, strict=True)

@@ -13,16 +13,24 @@ from tlc.runtime.format import validate
 from tlc.runtime.metal_library import read_library
 
 
-def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> str:
-    """A description of an artifact, a model or any Metal library; or the text of a kernel.
+def inspect(
+    path: str,
+    *,
+    as_json: bool = False,
+    kernel: str | None = None,
+    sizes: list[str] | None = None,
+) -> str:
+    """A description of an artifact, a model or any Metal library; or the text of a kernel, or the
+    report of an artifact for `sizes`, each NAME=N.
 
     Raises RunError E0501, E0502, E0503 for an unknown kernel, and E0601 for a bad model file.
     """
-    if kernel is None and not _is_artifact(path):
+    whole = kernel is None and sizes is None
+    if whole and not _is_artifact(path):
         from tlc.inspect_model import inspect_model
 
         return inspect_model(path, as_json=as_json)
-    if kernel is None:
+    if whole:
         from tlc.inspect_library import inspect_library, is_foreign
 
         if is_foreign(path):
@@ -32,6 +40,10 @@ def inspect(path: str, *, as_json: bool = False, kernel: str | None = None) -> s
     validate(manifest)
     if kernel is not None:
         return _kernel(artifact, manifest, kernel)
+    if sizes is not None:
+        from tlc.report import report
+
+        return report(manifest, sizes)
     if as_json:
         return json.dumps(manifest, indent=2, sort_keys=True)
     return "\n".join(_lines(path, artifact, manifest))

@@ -54,6 +54,8 @@ _ENGINE = Option(
     "NAME",
     ("tlc", "coreml"),
 )
+_REPORT = Option("report", "show what each launch moves and computes, and how long GPUs need")
+_SIZE = Option("size", "of a dimension, for --report; 1 when left out", "NAME=N", many=True)
 _TIMINGS = Option("timings", "write the time of each stage to stderr")
 _COMPILE = (
     Option("dump-after", "print the IR behind a pass, or behind `all`", "PASS", many=True),
@@ -101,6 +103,8 @@ COMMANDS = (
             Option("embed-weights", "store the weights in the artifact, which then runs alone"),
             Option("selftest", "add a launch of each kernel, as the emulator ran it, to try again"),
             Option("hash-weights", "refuse changed numbers too, not only a changed file layout"),
+            _REPORT,
+            _SIZE,
             Option("range", "show how large the float16 values of each line can get"),
             Option("entry", "what --range looks at, or what is exported to Core ML", "NAME"),
             Option(
@@ -170,6 +174,8 @@ COMMANDS = (
         "show what is in an artifact or a model file",
         (
             Option("json", "as JSON"),
+            _REPORT,
+            _SIZE,
             Option("kernel", "show the text of a kernel", "NAME"),
             *_COMMON,
         ),
