@@ -71,7 +71,7 @@ def known(literal: Any) -> Lowered:
 def lower_program(
     m: Maker, program: MilProgram, arguments: Mapping[str, Value], tensors: Tensors
 ) -> dict[str, Lowered]:
-    """The results of a program by name.
+    """The results of a program by name; of a classifier the probabilities, without the label.
 
     Raises Refusal, which names the operation that cannot be compiled.
     """
@@ -97,7 +97,7 @@ def lower_program(
     lost = [name for name in program.outputs if name not in env]
     if lost:
         raise Refusal("E0601", f"the program returns `{lost[0]}`, which nothing computes")
-    return {name: env[name] for name in program.outputs}
+    return {name: env[name] for name in program.outputs if env[name] is not None}
 
 
 def _last_reads(program: MilProgram) -> dict[int, list[str]]:
@@ -124,8 +124,10 @@ def _operation(m: Maker, op: MilOperation, env: dict[str, Lowered], tensors: Ten
         (value,) = given["val"] if len(given["val"]) == 1 else (np.array(given["val"]),)
         env[op.outputs[0][0]] = value
         return
-    if op.kind == "classify":  # a label and a table: the numbers that they are made of
-        env.update((name, given["probabilities"][0]) for name, _ in op.outputs)
+    if op.kind == "classify":  # a label, which is no tensor, and the table that it is looked up in
+        *labels, (table, _) = op.outputs
+        env.update((name, None) for name, _ in labels)
+        env[table] = given["probabilities"][0]
         return
     made = m.run(op.kind, given)
     results = made if isinstance(made, tuple) else (made,)

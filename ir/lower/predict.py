@@ -51,12 +51,15 @@ SPECIAL["predict"] = _predict
 
 
 def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> list[Value]:
-    from tlc.ir.coreml import Maker, bind
+    from tlc.ir.coreml import Maker, Refusal, bind
 
     maker = Maker(cx.builder, wide=model.dtype == "f32")
     header: Any = model.header
     features = header.description.inputs
     inputs = {f.name: f for f in features} if header.network else dict(header.program.inputs)
+    for name, type in inputs.items():
+        if type.dtype == "other":
+            raise Refusal("E0610", f"the model keeps a state, `{name}`, which tlc does not have")
     placed = _placed(cx, list(inputs), args, span)
     images = {feature.name for feature in features if feature.image is not None}
     bound: dict[str, Value] = {}
@@ -99,8 +102,13 @@ def _compiled(maker: Maker, model: Model, bound: dict[str, Value]) -> dict[str, 
         name: widened(maker, value, network.exact, name in whole) for name, value in bound.items()
     }
     shapes = {f.name: f.shape for f in header.description.outputs if f.shape is not None}
-    results = lower_network(maker, network, wide, list(shapes), tensor)
-    return {name: narrowed(maker, v, shapes[name], network.exact) for name, v in results.items()}
+    names = list(shapes)
+    if not names and network.layers:  # a label and a table by labels: made of the last value
+        names = [network.probabilities or network.layers[-1].outputs[0]]
+    results = lower_network(maker, network, wide, names, tensor)
+    return {
+        name: narrowed(maker, v, shapes.get(name), network.exact) for name, v in results.items()
+    }
 
 
 def _by_core_ml(cx: Context, model: Model, bound: dict[str, Value], span: Span) -> list[Value]:

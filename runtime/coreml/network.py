@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tlc.runtime.coreml.tensors import Tensors
     from tlc.runtime.coreml.wire import Message, Wire
 
-_NETWORK = {1: "layers", 2: "preprocessing", 5: "exact", 6: "exact_images"}
+_NETWORK = {1: "layers", 2: "preprocessing", 5: "exact", 6: "exact_images", 200: "probabilities"}
 _LAYER = {1: "name", 2: "inputs", 3: "outputs"}
 _PREPROCESSING = {1: "feature", 10: "scaler", 11: "mean"}
 _SCALER = {10: "scale", 20: "blue", 21: "green", 22: "red", 30: "gray"}
@@ -184,7 +184,7 @@ def read(wire: Wire, span: slice, tensors: Tensors) -> Network:
             *(scaler.number(color) for color in ("red", "green", "blue", "gray")),
         )
     exact, images = found.integer("exact") == 1, found.integer("exact_images") == 1
-    return Network(layers, exact, images, scalers)
+    return Network(layers, exact, images, scalers, found.text("probabilities"))
 
 
 def _layer(wire: Wire, span: slice, tensors: Tensors) -> Layer:

@@ -195,6 +195,33 @@ def _sparse(np: Any, dims: Any, nonzero_data: Any, mask: Any, shape: Any = None)
     return out
 
 
+def _among_zeros(np: Any, numbers: Any, mask: Any) -> Any:
+    """The numbers where the mask is 1, in its shape."""
+    if int(mask.astype(bool).sum()) != numbers.size:
+        raise ValueError("its mask does not fit its numbers")
+    out = np.zeros(mask.shape, numbers.dtype)
+    out[mask.astype(bool)] = numbers.reshape(-1)
+    return out
+
+
+def _sparse_palette(
+    np: Any, dims: Any, indices_nonzero_data: Any, indices_mask: Any, lut: Any
+) -> Any:
+    """What a palette has for indices that stand among zeros, without these."""
+    if lut.shape[-1] != 1:
+        raise ValueError("a palette of vectors for a sparse weight")
+    indices = _among_zeros(np, indices_nonzero_data, indices_mask)
+    return _palette(np, indices.shape, indices, lut)[indices_mask.astype(bool)]
+
+
+def _sparse_blocks(
+    np: Any, dims: Any, nonzero_data: Any, data_mask: Any, scale: Any, offset: Any = None
+) -> Any:
+    """Numbers that stand among zeros, shifted and scaled by blocks of the whole, without these."""
+    data = _among_zeros(np, nonzero_data, data_mask)
+    return _blockwise(np, dims, data, scale, offset)[data_mask.astype(bool)]
+
+
 def _quantized(
     np: Any, dims: Any, data: Any, bits: Any, scale: Any = None, bias: Any = None, table: Any = None
 ) -> Any:
@@ -235,6 +262,23 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any], str
     "constexpr_lut_to_dense": (("indices", "lut"), ("vector_axis", "shape"), _palette, "palette"),
     "constexpr_sparse_to_dense": (("nonzero_data", "mask"), ("shape",), _sparse, "sparse"),
     "constexpr_cast": (("source_val",), (), _cast, "cast"),
+    "constexpr_lut_to_sparse": (
+        ("indices_nonzero_data", "indices_mask", "lut"),
+        (),
+        _sparse_palette,
+        "palette",
+    ),
+    "constexpr_sparse_blockwise_shift_scale": (
+        ("nonzero_data", "data_mask", "scale"),
+        ("offset",),
+        _sparse_blocks,
+        "blockwise",
+    ),
     # of neural networks; no operation of MIL
     "quantized": (("data", "bits"), ("scale", "bias", "table"), _quantized, "quantized"),
+}
+# those of numbers among zeros, which hand on the mask as their first result -> the part that it is
+MASKS = {
+    "constexpr_lut_to_sparse": "indices_mask",
+    "constexpr_sparse_blockwise_shift_scale": "data_mask",
 }

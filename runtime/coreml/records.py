@@ -108,10 +108,10 @@ class Network:
 
     Without `exact` every value has five axes, [sequence, batch, channels, height, width].
     `scalers` are what an input image is multiplied with and what is added, by feature: (scale,
-    red, green, blue, gray).
+    red, green, blue, gray). `probabilities` names the value that a classifier gives, where it says.
     """
 
-    __slots__ = ("exact", "exact_images", "layers", "scalers")
+    __slots__ = ("exact", "exact_images", "layers", "probabilities", "scalers")
 
     def __init__(
         self,
@@ -119,7 +119,9 @@ class Network:
         exact: bool,
         exact_images: bool,
         scalers: dict[str, tuple[float, ...]],
+        probabilities: str = "",
     ) -> None:
+        self.probabilities = probabilities
         self.layers, self.exact, self.exact_images = layers, exact, exact_images
         self.scalers = scalers
 

@@ -98,17 +98,24 @@ class Tensors:
         What only a compressed weight reads is a part of it, and no constant of the program.
         """
         constants: dict[str, Any] = {}
+        unknown: set[str] = set()  # compressed weights of kinds that are not known
         rest: list[Operation] = []
         for op in operations:
-            name, type = op.outputs[0] if op.outputs else ("", None)
+            name, type = op.outputs[-1] if op.outputs else ("", None)
+            compressed = op.kind.startswith("constexpr_") and type is not None
+            held = {v.name for parts in op.inputs.values() for v in parts if isinstance(v, Ref)}
             if op.kind == "const" and len(op.inputs.get("val", ())) == 1:
                 (constants[name],) = op.inputs["val"]
-            elif op.kind.startswith("constexpr_") and op.kind in recipes.KINDS and type is not None:
+            elif compressed and op.kind in recipes.KINDS and unknown.isdisjoint(held):
                 parts = {
                     k: self._constant(v[0], constants) for k, v in op.inputs.items() if len(v) == 1
                 }
+                assert type is not None
                 constants[name] = self.recipe(op.kind, parts, type)
+                if op.kind in recipes.MASKS:
+                    constants[op.outputs[0][0]] = parts[recipes.MASKS[op.kind]]
             else:
+                unknown.update(n for n, _ in op.outputs if compressed)
                 rest.append(op)
         read = {v.name for op in rest for held in op.inputs.values() for v in held
                 if isinstance(v, Ref)}  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 import tlc
 from tests.coreml.writer import MilModel, Name, Type, entry, immediate, part, text, value_type
+from tlc.frontend.diagnostics import CompileError
 from tlc.runtime.decode import floats
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import open_model
@@ -134,6 +135,71 @@ def test_the_numbers_are_those_of_the_parts(case: Case, tmp_path: Path) -> None:
     dtype = "f32" if case.wanted.dtype == np.float32 else "f16"
     found = floats(model.tensors["w"], model.view("w"), dtype)
     np.testing.assert_array_equal(found, case.wanted)  # bit for bit
+
+
+def among_zeros(folder: Path, kind: str, mask: Array, **parts: Any) -> Array:
+    """A weight that is 0 where the mask is, and else what a compressed one gives (iOS 18)."""
+    model = MilModel({"x": ("f16", mask.shape)})
+    arguments = {
+        key: Name(model.stored(key, *(held if isinstance(held, tuple) else (held,))))
+        for key, held in parts.items()
+    }
+    bits: Type = ("u1", mask.shape)
+    place = "indices_mask" if "lut" in parts else "data_mask"
+    arguments[place] = Name(model.stored("bits", packed(mask, 1), bits))
+    few: Type = ("f16", (int(mask.sum()),))
+    outs = [part(3, text(1, name), part(2, value_type(type)))
+            for name, type in (("again", bits), ("few", few))]  # fmt: skip
+    model.raw(kind, arguments, outs, [])
+    out = part(3, text(1, "w"), part(2, value_type(("f16", mask.shape))))
+    sparse = {"nonzero_data": Name("few"), "mask": Name("again")}
+    model.raw("constexpr_sparse_to_dense", sparse, [out], [])
+    model.op("add", {"y": ("f16", mask.shape)}, output=True, x=Name("x"), y=Name("w"))
+    return _numbers(model.write(folder / "m.mlpackage"))
+
+
+def test_a_palette_of_what_is_not_zero(tmp_path: Path) -> None:
+    mask = RNG.integers(0, 2, (4, 6)).astype(bool)
+    lut = RNG.uniform(-1, 1, (2, 1, 16, 1)).astype(np.float16)  # one for two rows
+    indices = RNG.integers(0, 16, (4, 6))
+    held = packed(indices[mask], 4), ("u4", (int(mask.sum()),))
+    found = among_zeros(
+        tmp_path, "constexpr_lut_to_sparse", mask, indices_nonzero_data=held, lut=lut
+    )
+    wanted = np.where(mask, lut[np.arange(4)[:, None] // 2, 0, indices, 0], 0)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_blocks_of_what_is_not_zero(tmp_path: Path) -> None:
+    mask = RNG.integers(0, 2, (4, 6)).astype(bool)
+    data = RNG.integers(-128, 128, (4, 6), np.int8)
+    scale = RNG.uniform(0.01, 0.1, (4, 2)).astype(np.float16)
+    offset = RNG.integers(-8, 8, (4, 2), np.int8)
+    found = among_zeros(
+        tmp_path,
+        "constexpr_sparse_blockwise_shift_scale",
+        mask,
+        nonzero_data=data[mask],
+        scale=scale,
+        offset=offset,
+    )
+    wide = (data - offset.repeat(3, 1).astype(np.float32)) * scale.repeat(3, 1).astype(np.float32)
+    np.testing.assert_array_equal(found, np.where(mask, wide, 0).astype(np.float16))
+
+
+def test_a_compression_of_tomorrow_is_named(tmp_path: Path) -> None:
+    model = MilModel({"x": ("f16", (4, 6))})
+    out = [part(3, text(1, "few"), part(2, value_type(("f16", (9,)))))]
+    model.raw("constexpr_of_tomorrow", {}, out, [])
+    weight = [part(3, text(1, "w"), part(2, value_type(("f16", (4, 6)))))]
+    model.stored("mask", packed(np.ones((4, 6)), 1), ("u1", (4, 6)))
+    parts = {"nonzero_data": Name("few"), "mask": Name("mask")}
+    model.raw("constexpr_sparse_to_dense", parts, weight, [])
+    model.op("add", {"y": ("f16", (4, 6))}, output=True, x=Name("x"), y=Name("w"))
+    model.write(tmp_path / "m.mlpackage")
+    source = 'm = load_model("m.mlpackage")\nfn f(x: float16[4, 6]) { m.predict(x) }'
+    with pytest.raises(CompileError, match=r"E0610(.|\n)*`constexpr_of_tomorrow`"):
+        tlc.compile(tmp_path / "p.tl", text=source, device="reference")
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[7]], ids=lambda case: case.name)

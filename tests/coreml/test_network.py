@@ -10,7 +10,7 @@ import pytest
 import tlc
 from tests.coreml.layer_cases import conv
 from tests.coreml.mil_cases import Array, floats, softmax
-from tests.coreml.network_cases import Case, X, cases
+from tests.coreml.network_cases import VECTOR, Case, X, cases
 from tests.coreml.network_order_cases import of_one_element, of_order, of_shape
 from tests.coreml.network_writer import (
     integers,
@@ -90,6 +90,22 @@ def test_a_network_runs_in_float16_with_its_weights_by_name(tmp_path: Path, devi
     # inputs, weights and four results are rounded to 11 bits; |scores| < 32, probabilities <= 1
     np.testing.assert_allclose(found, scores(X), atol=0.02)
     np.testing.assert_array_equal(model.w(), W2.astype(np.float16))
+
+
+def test_a_classifier_that_describes_no_array_gives_its_probabilities(tmp_path: Path) -> None:
+    """The output is a label and a table by labels; the probabilities are what a layer gives."""
+    softmax_and_more = [
+        layer(175, b"", ["x"], ["p"], "prob"),
+        layer(600, b"", ["p"], ["q"], "last"),
+    ]
+    for extra in (b"", text(200, "p")):
+        path = network(
+            tmp_path / "m.mlmodel", softmax_and_more, {"x": [6]}, {}, field=403, extra=extra
+        )
+        source = f'm = load_model("{path}")\nfn f(x: float32[6]) {{ m.predict(x) }}'
+        found = tlc.compile(tmp_path / "p.tl", text=source, device="reference").f(VECTOR)
+        # probabilities, of inputs and results rounded to 11 bits
+        np.testing.assert_allclose(found, softmax(VECTOR, -1), atol=2**-10)
 
 
 @pytest.mark.parametrize("given", ["int[3]", "float32[3]"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tlc
-from tests.coreml.writer import MilModel, Name
+from tests.coreml.writer import MilModel, Name, Type
 from tlc.frontend.diagnostics import CompileError, Diagnostic
 from tlc.runtime.errors import RunError
 
@@ -118,6 +118,27 @@ def test_weights_and_metadata_can_be_read_by_name(tmp_path: Path) -> None:
     )
     model = compiled(tmp_path, text, "reference")
     np.testing.assert_array_equal(model.f(), W1 + W1)
+
+
+def test_a_classifier_gives_its_probabilities(tmp_path: Path) -> None:
+    model = MilModel({"x": ("f16", (1, 3))})
+    model.op("softmax", {"p": ("f16", (1, 3))}, x=Name("x"), axis=-1)
+    results: dict[str, Type] = {"label": ("str", ()), "table": ("table", ())}
+    model.op("classify", results, output=True, probabilities=Name("p"))
+    model.write(tmp_path / "m.mlpackage")
+    source = (
+        'm = load_model("m.mlpackage")\nfn f(x: float16[1, 3]) { argmax(m.predict(x)) as float16 }'
+    )
+    assert compiled(tmp_path, source, "reference").f(np.array([[1, 3, 2]], np.float16)) == 1
+
+
+def test_a_state_is_named(tmp_path: Path) -> None:
+    model = MilModel({"x": ("f16", (2,)), "cache": ("state", ())})
+    model.op("add", {"y": ("f16", (2,))}, output=True, x=Name("x"), y=Name("x"))
+    model.write(tmp_path / "m.mlpackage")
+    found = problem(tmp_path, 'print(load_model("m.mlpackage").predict(zeros([2])))')
+    assert found.code == "E0610"
+    assert "keeps a state, `cache`" in found.message
 
 
 def test_results_come_in_the_order_of_the_model(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def reals(at: int, values: Iterable[float]) -> bytes:
 
 def value_type(type: Type) -> bytes:
     dtype, shape = type
+    if dtype in ("table", "state"):
+        return part({"table": 4, "state": 5}[dtype])
     sizes = [
         part(3, part(2)) if size is None else part(3, part(1, number(1, size))) for size in shape
     ]
