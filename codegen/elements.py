@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tlc.codegen import wide
 from tlc.codegen.assembly import Draft, groups_for
 from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
 from tlc.codegen.iteration import ONE, ZERO, Dims, Space, is_multiple, offset, row_major, split
@@ -82,14 +83,15 @@ def used(definitions: Sequence[str], lines: Sequence[str]) -> list[str]:
 class LaneLoop:
     """What the cpu template prints for a target: statements once per row, and per group of lanes.
 
-    `inner` is None when there is one row only. `body` is for 8 real lanes at element `j`, `tail`
-    for the `n` last ones; either is empty where it would never run.
+    `inner` is None when there is one row only. `wide` is for 16 real lanes at element `j`, `body`
+    for 8, `tail` for the `n` last ones; each is empty where it would never run.
     """
 
     title: str
     count: str
     inner: str | None
     row: list[str]
+    wide: list[str]
     body: list[str]
     tail: list[str]
 
@@ -122,11 +124,19 @@ def lane_loop(draft: Draft, target: Target) -> LaneLoop:
         value = block.names[target.value]
         return [*statements, lane_store(kind(target.value), to, value, lanes.count)]
 
+    def wide_group() -> list[str]:
+        block = wide.scope(scope)
+        statements = block.compute([target.value], wide.load(rows, "j"))
+        to = "out + j" if place == "0u" else "out_row + j"
+        return [*statements, f"st16({to}, {block.names[target.value]});"]
+
+    widens = wide.pays(region, [target.value], scope.names, target.along)
     return LaneLoop(
         title=target.title,
         count=sizes(space.count),
         inner=sizes(inner) if outer else None,
         row=used(indices, row) + row,
+        wide=wide_group() if widens and not (inner.is_static and int(inner) < 16) else [],
         body=[] if inner.is_static and int(inner) < 8 else group(Lanes("j")),
         tail=[] if is_multiple(inner, 8) else group(Lanes("j", "n")),
     )

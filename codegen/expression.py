@@ -139,12 +139,16 @@ def float_literal(number: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How statements are spelled: the type of a register, constants, conversions, operations."""
+    """How statements are spelled: the type of a register, constants, conversions, operations.
+
+    `functions` gives the expression of an operation in 8 lanes the names of other lanes.
+    """
 
     lanes: bool
     types: Mapping[str, str]
     splats: Mapping[str, str]
     casts: Mapping[tuple[str, str], str]
+    functions: Callable[[str], str] = str
 
     def constant(self, number: float | Dim, value: Value, sizes: Sizes) -> str:
         """One number everywhere; a dimension stands for its size."""
@@ -170,7 +174,9 @@ class Dialect:
             raise InternalError(f"operation {op.name} has no expression for a kernel")
         if not self.lanes:
             return op.defn.msl
-        return op.defn.lanes or re.sub(r"\bprecise::(\w+)\(", r"\g<1>8(", op.defn.msl)
+        return self.functions(
+            op.defn.lanes or re.sub(r"\bprecise::(\w+)\(", r"\g<1>8(", op.defn.msl)
+        )
 
 
 SCALARS = Dialect(
@@ -207,11 +213,12 @@ class Scope:
     def __init__(self, region: Region, dialect: Dialect, sizes: Sizes) -> None:
         self.region, self.dialect, self.sizes = region, dialect, sizes
         self.names: dict[Value, str] = {}
+        self.inverses: dict[Value, str] = {}  # of values that are the same in every lane
 
     def inside(self) -> Scope:
         """A block within this one: it sees these names, and its own stay inside."""
         inner = Scope(self.region, self.dialect, self.sizes)
-        inner.names = dict(self.names)
+        inner.names, inner.inverses = dict(self.names), self.inverses
         return inner
 
     def define(self, value: Value, expression: str) -> str:
@@ -235,6 +242,10 @@ class Scope:
                 self.names[value] = self.dialect.constant(number, value, self.sizes)
             elif op.name == "broadcast" or (op.name == "cast" and same_kind):
                 self.names[value] = operands[0]
+            elif op.name == "div" and op.operands[1] in self.inverses:
+                over = self.dialect.functions("tlc_over8({}, {}, {})")
+                expression = over.format(*operands, self.inverses[op.operands[1]])
+                statements.append(self.define(value, expression))
             else:
                 expression = self.dialect.operation(op).format(*operands)
                 statements.append(self.define(value, expression))

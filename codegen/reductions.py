@@ -86,6 +86,30 @@ class Reduction:
         f = self.name
         return f"splat8(h{f}8({f}8({f}8({a[0]}, {a[1]}), {f}8({a[2]}, {a[3]}))))"
 
+    # ---- 16 lanes, for reductions that are no positions ------------------------------------------
+
+    def wide_start(self) -> list[str]:
+        """Statements that make two accumulators."""
+        start = f"splat16({self.identity})"
+        return [f"v16 {self.label}_wide[2] = {{{start}, {start}}};"]
+
+    def wide_step(self, value: str) -> str:
+        """The statement by which accumulator `u` takes in a value."""
+        acc = f"{self.label}_wide[u]"
+        if self.name == "sum":
+            return f"{acc} = {acc} + {value};"
+        return f"{acc} = {self.name}16({acc}, {value});"
+
+    def wide_end(self) -> list[str]:
+        """Statements that make four accumulators of 8 lanes of them."""
+        acc, both = f"{self.label}_acc", f"{self.label}_wide"
+        return [
+            "for (uint u = 0u; u < 2u; ++u) {",
+            f"    {acc}[2u * u] = low8({both}[u]);",
+            f"    {acc}[2u * u + 1u] = high8({both}[u]);",
+            "}",
+        ]
+
     # ---- one thread of a GPU -------------------------------------------------------------------
 
     def thread_start(self, first: str) -> list[str]:

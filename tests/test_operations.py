@@ -343,3 +343,22 @@ def test_pools(device: str, kind: str, dtype: str) -> None:
         exact = seen.max((-2, -1)) if kind == "max" else seen.mean((-2, -1))
         got = program.run(f"pool{number}", x)
         np.testing.assert_allclose(got, exact, rtol=RELATIVE[dtype], atol=ABSOLUTE)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("width", [5, 64, 77])
+def test_quotients_by_what_a_row_has_in_common(device: str, width: int) -> None:
+    """The cpu device multiplies by the inverse where that is as good: 1 / d and the product round
+    once each, so that results are within an ulp and a half of the quotient."""
+    text = "fn f(x: float32[N, D]) -> float32[N, D] { x / max(x, 1, keepdims: true) }"
+    model = tlc.compile("quotients.tl", text=text, device=device)
+    x = np.random.default_rng(5).uniform(-1, 1, (9, width)).astype(np.float32)
+    largest = [1.0, 0.0, -0.0, np.inf, 1e38, 1e-38, 1e-40, -2.0, np.nan]
+    x = np.minimum(x, np.nextafter(np.float32(largest), -np.inf, dtype=np.float32)[:, None])
+    x[:, -1] = largest
+    with np.errstate(all="ignore"):
+        wanted = x / x.max(1, keepdims=True)
+    got = model.f(x)
+    special = ~np.isfinite(wanted) | (np.abs(wanted) < 1e-37)
+    np.testing.assert_allclose(got[~special], wanted[~special], rtol=1.5 * 2**-23)
+    np.testing.assert_allclose(got[special], wanted[special], atol=1e-44)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tlc.codegen import wide
 from tlc.codegen.assembly import Draft, Kernel, Variant, groups_for
 from tlc.codegen.elements import uniform, used
 from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
@@ -122,11 +123,20 @@ def variants(draft: Draft) -> list[Variant]:
 
 
 @dataclass(frozen=True, slots=True)
+class WidePass:
+    """What the cpu template prints for a pass in 16 lanes at element `j`, with accumulators `u`."""
+
+    before: list[str]
+    body: list[str]
+    after: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class LanePass:
     """What the cpu template prints for a pass.
 
-    `body` is for 8 lanes at element `j`, with accumulators `u`; `tail` for a group of which only
-    `n` lanes are real. Either is empty where it would never run.
+    `body` is for 8 lanes at element `j`, with accumulators `u`, where there is no `wide`; `tail`
+    for a group of which only `n` lanes are real. Each is empty where it would never run.
     """
 
     title: str
@@ -134,6 +144,7 @@ class LanePass:
     body: list[str]
     tail: list[str]
     after: list[str]
+    wide: WidePass | None
 
 
 def _kept(plan: Plan, limit: int) -> dict[Value, int]:
@@ -162,6 +173,21 @@ def _kept(plan: Plan, limit: int) -> dict[Value, int]:
     return kept if fits else {}
 
 
+def _inverses(scope: Scope, computed: Iterable[Value]) -> list[str]:
+    """Statements that invert what is the same along a row and divides what is computed there."""
+    region, lines = scope.region, []
+    for value in computed:
+        op = None if region.access(value) else region.definition(value)
+        if op is None or op.name != "div" or op.operands[1] not in scope.names:
+            continue
+        divisor = op.operands[1]
+        if divisor not in scope.inverses:
+            name = f"{region.label(divisor)}_inverse"
+            lines.append(f"const f8 {name} = tlc_inverse8({scope.names[divisor]});")
+            scope.inverses[divisor] = name
+    return lines
+
+
 def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int]) -> list[LanePass]:
     """The passes of a plan along rows that have been started; `scope` then has their results."""
     region, length = plan.region, plan.length
@@ -188,11 +214,41 @@ def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int])
             lines.append(lane_store(kind(plan.result), place, result, lanes.count))
         return used(reloads, lines) + lines
 
+    def wide_group(number: int, stage: Pass) -> WidePass | None:
+        extremes = {"reduce_max", "reduce_min"}.intersection(op.name for op in stage.reductions)
+        whole = not length.is_static or int(length) >= 32
+        if any(Reduction.of(region, op).index for op in stage.reductions) or not whole:
+            return None
+        known = scope.names.keys() | {value for value, first in kept.items() if first < number}
+        again = any(first != number for first in kept.values())
+        if not wide.pays(region, stage.targets, known, plan.along, bool(extremes) or again):
+            return None
+        block, before, after = wide.scope(scope), [], []
+        reloads = [
+            block.define(value, f"ld16({region.label(value)}_kept + j)")
+            for value, first in kept.items()
+            if first < number
+        ]
+        lines = block.compute(stage.targets, wide.load(rows, "j"))
+        for value, first in kept.items():
+            if first == number:
+                lines.append(f"st16({region.label(value)}_kept + j, {block.names[value]});")
+        for op in stage.reductions:
+            reduction = Reduction.of(region, op)
+            before += reduction.wide_start()
+            lines.append(reduction.wide_step(block.names[op.operands[0]]))
+            after += reduction.wide_end()
+        if not stage.reductions:
+            lines.append(f"st16(out_row + j, {block.names[plan.result]});")
+        return WidePass(before, used(reloads, lines) + lines, after)
+
     passes = []
     for number, stage in enumerate(plan.passes):
         before = scope.compute(plan.constant(stage.targets, scope.names), rows.first)
+        before += _inverses(scope, region.needed(stage.targets, scope.names))
         for op in stage.reductions:
             before += Reduction.of(region, op).lanes_start(4)
+        widened = wide_group(number, stage)
         body, tail = group(number, stage, Lanes("j")), group(number, stage, Lanes("j", "n"))
         after = [
             scope.define(op.result, Reduction.of(region, op).lanes_across())
@@ -202,7 +258,7 @@ def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int])
             body = []
         if is_multiple(length, 32):
             tail = []
-        passes.append(LanePass(stage.title, before, body, tail, after))
+        passes.append(LanePass(stage.title, before, body, tail, after, widened))
     return passes
 
 

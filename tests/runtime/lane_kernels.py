@@ -36,6 +36,12 @@ UNARY = (
     *("abs", "sqrt", "rsqrt", "floor", "ceil", "trunc", "round", "round_half"),
 )
 BINARY = ("pow", "fmod", "max", "min")
+# functions that 16 lanes have too
+UNARY16 = (
+    *("exp", "log", "sin", "cos", "tan", "tanh", "sigmoid"),
+    *("abs", "sqrt", "rsqrt", "floor", "ceil", "round"),
+)
+BINARY16 = ("max", "min")
 
 # Kernels of (a, b, y), all of the same type; i is the first of the 8 elements of this threadgroup.
 BODIES = {
@@ -43,6 +49,11 @@ BODIES = {
     **{f"{f}_one": f"y[group] = tlc_{f}(a[group]);" for f in UNARY},
     **{f"{f}_lanes": f"st8(y + i, {f}8(ld8(a + i), ld8(b + i)));" for f in BINARY},
     **{f"{f}_one": f"y[group] = tlc_{f}(a[group], b[group]);" for f in BINARY},
+    **{f"{f}_wide": f"st16(y + 2u * i, {f}16(ld16(a + 2u * i)));" for f in UNARY16},
+    **{
+        f"{f}_wide": f"st16(y + 2u * i, {f}16(ld16(a + 2u * i), ld16(b + 2u * i)));"
+        for f in BINARY16
+    },
     "half_to_float": "st8(y + i, ld8((device const half*)a + i));",
     "char_to_float": "st8(y + i, ld8((device const char*)a + i));",
     "uchar_to_float": "st8(y + i, ld8((device const uchar*)a + i));",
@@ -100,6 +111,10 @@ BODIES = {
         "st8(y + 6u * i + 16u, ld8(t)); st8(y + 6u * i + 24u, ld8(t + 8));"
         "const v16 z = join16(high8(x), splat8(hsum16(x)));"
         "st8(y + 6u * i + 32u, low8(z)); st8(y + 6u * i + 40u, high8(z));"
+    ),
+    "arithmetic_of_16": (
+        "const v16 x = ld16(a + 2u * i), z = ld16(b + 2u * i);"
+        "st16((device half*)y + 2u * i, (x - z) / (x * splat16(2.0f) + (-z)));"
     ),
     "bytes": (
         "device const uchar* u = (device const uchar*)a + 64u * group; w16 r[9];"
@@ -183,7 +198,8 @@ class Half:
     def floats(self, name: str, a: Array, b: Array | None = None) -> F32:
         """The result of a kernel that gives one float per element of a."""
         out = np.empty(a.size, np.float32)
-        self.run(name, a.size // (1 if name.endswith("_one") else 8), out, a, b)
+        together = {"one": 1, "wide": 16}.get(name.rpartition("_")[2], 8)
+        self.run(name, a.size // together, out, a, b)
         return out
 
 

@@ -235,6 +235,13 @@ def test_16_lanes(half: Half) -> None:
     np.testing.assert_allclose(out[:, 2, 8], x.sum(1, dtype=np.float64), atol=1e-4)
 
 
+def test_arithmetic_of_16_lanes(half: Half) -> None:
+    a, b = (RANDOM.uniform(1, 9, 2048).astype(np.float32) for _ in range(2))
+    out = np.empty(2048, np.float16)
+    half.run("arithmetic_of_16", 128, out, a, b)
+    np.testing.assert_array_equal(out, ((a - b) / (a * 2 - b)).astype(np.float16))
+
+
 def test_bytes_are_brought_to_their_lanes(half: Half) -> None:
     a = RANDOM.integers(0, 256, (64, 64)).astype(np.uint8)
     out = np.empty((64, 9, 64), np.uint8)

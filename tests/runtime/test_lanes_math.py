@@ -13,6 +13,7 @@ from tests.runtime.lane_kernels import (
     ANGLES,
     ANY_BITS,
     BINARY,
+    BINARY16,
     BODIES,
     EVERYWHERE,
     F32,
@@ -21,6 +22,7 @@ from tests.runtime.lane_kernels import (
     READERS,
     SPECIAL,
     UNARY,
+    UNARY16,
     WIDE,
     Half,
     compiled,
@@ -134,6 +136,16 @@ def test_one_float_has_the_bits_of_a_lane(name: str, half: Half) -> None:
     number = ~np.isnan(lanes)
     assert (np.isnan(one) == ~number).all()
     assert (lanes.view(np.uint32) == one.view(np.uint32))[number].all()
+
+
+@pytest.mark.parametrize("name", UNARY16 + BINARY16)
+def test_16_lanes_have_the_bits_of_8(name: str, half: Half) -> None:
+    a = EVERYWHERE[: EVERYWHERE.size // 16 * 16]
+    b = a[::-1].copy()
+    lanes, wide = (half.floats(f"{name}_{kind}", a, b) for kind in ("lanes", "wide"))
+    number = ~np.isnan(lanes)
+    assert (np.isnan(wide) == ~number).all()
+    assert (lanes.view(np.uint32) == wide.view(np.uint32))[number].all()
 
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name.endswith("_lanes")])

@@ -21,6 +21,13 @@ kernel void elementwise(
         at += last - j;
         device const half* x0_row = in0 + row * 64u;
         device half* out_row = out + row * 64u;
+        for (; j + 16u <= last; j += 16u) {
+            const v16 x0 = ld16(x0_row + j);
+            const v16 v0 = ld16(in1 + j);
+            const v16 v1 = x0 + v0;
+            const v16 v2 = tanh16(v1);
+            st16(out_row + j, v2);
+        }
         for (; j + 8u <= last; j += 8u) {
             const f8 x0 = ld8(x0_row + j);
             const f8 v0 = ld8(in1 + j);
