@@ -120,10 +120,12 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"to go on with an expression, end the line before with `{found.text}`"
     if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
         return f"write `{start.text} = {start.text} {before.text} …`"
-    if found.kind == "=" and kinds[:2] == ["for", "("]:
+    if found.kind in ("=", "in") and kinds[:2] == ["for", "("]:
         return "a loop over numbers is written `for i in range(n) { … }`"
     if found.kind == "=" and before.kind == "..":
         return "the end of `a..b` is left out: write `a..b + 1` for one more"
+    if found.kind == ":" and start.kind == "fn" and before.kind == ")":
+        return "the type of a result stands after an arrow: `-> float16[N]`"
     if found.kind == ":" and ":" in kinds and "]" in expected:
         return "a slice has no step; an index tensor chooses rows: `x[tensor<int>([0, 2])]`"
     if found.text == before.text and found.text in ("<", ">"):

@@ -28,6 +28,14 @@ class Derived:
     def __str__(self) -> str:
         return f"({self.left}{self.op}{self.right})"
 
+    def value(self, sizes: Mapping[str, int]) -> int:
+        """The number for these sizes. Raises ZeroDivisionError."""
+        left, right = self.left.value(sizes), self.right.value(sizes)
+        if self.op in COMPARE:
+            return int(COMPARE[self.op](left, right))
+        quotient = truncated(left, right)
+        return quotient if self.op == "//" else left - right * quotient
+
 
 COMPARE: dict[str, Callable[[int, int], bool]] = {"<": lt, "<=": le, "==": eq}
 
@@ -154,6 +162,15 @@ class Dim:
                 else:
                     found |= atom.left.symbols() | atom.right.symbols()
         return frozenset(found)
+
+    def value(self, sizes: Mapping[str, int]) -> int:
+        """The number for these sizes, one for every symbol. Raises ZeroDivisionError."""
+        total = 0
+        for monomial, factor in self.terms:
+            for atom in monomial:
+                factor *= sizes[atom] if isinstance(atom, str) else atom.value(sizes)
+            total += factor
+        return total
 
     def substitute(self, values: Mapping[str, DimLike]) -> Dim:
         """The dimension with symbols replaced."""

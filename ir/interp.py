@@ -220,7 +220,7 @@ class _Frame:
         match value:
             case Dim():
                 try:
-                    return int(value.substitute(self.sizes))
+                    return value.value(self.sizes)
                 except ZeroDivisionError:
                     raise Failure("a size is divided by zero") from None
             case TensorType():

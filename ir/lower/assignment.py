@@ -5,14 +5,14 @@ Values are pure, so a part is replaced by giving the name at the root a new valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, expressions, indexing, reading, structs, tensors
+from tlc.ir.lower import arrays, calls, expressions, indexing, reading, structs, tensors
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.types import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
@@ -23,8 +23,11 @@ from tlc.ir.types import FLOATS, TensorType, show_shape
 UPDATES = ("push", "append", "set")
 
 
-def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
-    """The names that a statement gives a value, not counting those of blocks inside it."""
+def assigned(node: ast.Stmt | ast.Item, changing: Collection[str] = ()) -> Iterator[str]:
+    """The names that a statement gives a value, not counting those of blocks inside it.
+
+    `changing` are the names of methods that may give their `self` another value.
+    """
     match node:
         case ast.Let(names=names):
             yield from names
@@ -34,6 +37,7 @@ def assigned(node: ast.Stmt | ast.Item) -> Iterator[str]:
             yield from root(target)
         case ast.ExprStmt(value=ast.Call() as call):
             yield from updated(call)
+            yield from root(changed_by(call, changing) or call)
         case ast.Assign(target=ast.Tuple(items=items)):
             yield from (item.id for item in items if isinstance(item, ast.Name))
         case ast.TensorDecl(name=name):
@@ -71,7 +75,17 @@ def _place(call: ast.Call) -> ast.Expr | None:
 
 
 def update(cx: Context, call: ast.Call) -> Lowered:
-    """A call in the place of a statement; an array that it extends is the name's new value."""
+    """A call in the place of a statement; an array that it extends, or a struct whose method gave
+    `self` another value, is the name's new value."""
+    receiver = changed_by(call, cx.program.changing)
+    if receiver is not None:
+        before = expressions.expression(cx, receiver)
+        behind: dict[str, Lowered] = {}
+        value = calls.call(cx, call, behind)
+        after = behind.get("self", before)
+        if isinstance(before, Struct) and after is not before:
+            store(cx, receiver, after, call.span)
+        return value
     value = expressions.expression(cx, call)
     place = _place(call)
     name = call.callee.id if isinstance(call.callee, ast.Name) else ""
@@ -81,6 +95,14 @@ def update(cx: Context, call: ast.Call) -> Lowered:
             store(cx, place, value, call.span)
             return None
     return value
+
+
+def changed_by(call: ast.Call, changing: Collection[str]) -> ast.Expr | None:
+    """What a method that may give `self` another value is called on, if a name is its root."""
+    match call.callee:
+        case ast.Attribute(value=receiver, name=name) if name in changing:
+            return receiver if any(root(receiver)) else None
+    return None
 
 
 def store(cx: Context, target: ast.Expr, value: Lowered, span: Span) -> None:

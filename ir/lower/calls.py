@@ -24,7 +24,7 @@ from tlc.ir.lower import (
     structs,
     tensors,
 )
-from tlc.ir.lower.context import MAX_CALLS, Context, Scope, TooDeep
+from tlc.ir.lower.context import MAX_CALLS, MAX_LATE_CALLS, Context, Scope, TooDeep
 from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
 from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, tell, whole
 from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError, show_params
@@ -40,8 +40,9 @@ class Argument:
     name: str | None = None
 
 
-def call(cx: Context, node: ast.Call) -> Lowered:
-    """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`."""
+def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) -> Lowered:
+    """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`. What the parameters of a method
+    are when it ends is written into `behind`."""
     from tlc.ir.lower import older
     from tlc.ir.lower.builtins import SPECIAL
 
@@ -54,7 +55,7 @@ def call(cx: Context, node: ast.Call) -> Lowered:
             fn = structs.method(cx, value, name)
             if fn is not None:
                 given = first + _arguments(cx, node)
-                return invoke(cx, fn, given, node.span, value.decl.name, node.type_args)
+                return invoke(cx, fn, given, node.span, value.decl.name, node.type_args, behind)
         case ast.Path(parts=parts, span=at):
             name, first = "::".join(parts), []
             found = structs.associated(cx, parts)
@@ -176,21 +177,19 @@ def invoke(
     span: Span,
     owner: str = "",
     type_args: Sequence[ast.TypeExpr] = (),
+    behind: dict[str, Lowered] | None = None,
 ) -> Lowered:
     """A function's body with its parameters bound, lowered where it is called.
 
-    `owner` is the struct that it is a method of.
+    `owner` is the struct that it is a method of, `behind` gets its names as they are when it ends.
     """
     cx.step(span)
     if cx.skipping and any(name == fn.name for name, _ in cx.calls):
         raise CompileError([])  # a recursion in code that never runs: nothing can be said
-    if len(cx.calls) >= MAX_CALLS:
-        text = f"calls of `{fn.name}` are nested more than {MAX_CALLS} deep"
-        hint = "a recursion has to end on a condition that is known at build"
-        try:
-            cx.fail("E0304", text, span, hint=hint)
-        except CompileError as problem:
-            raise TooDeep(problem.diagnostics) from None
+    late = cx.undecided and sum(depth > 0 for _, depth in cx.entered)
+    for nested, most in ((len(cx.calls), MAX_CALLS), (late, MAX_LATE_CALLS)):
+        if nested >= most:
+            _too_deep(cx, f"calls of `{fn.name}` are nested more than {most} deep", span)
     if len(type_args) > len(fn.generics):
         count = len(fn.generics)
         text = f"`{fn.name}` has {count} type parameter{'s' * (count != 1)}"
@@ -212,14 +211,28 @@ def invoke(
             value = convert(cx, param.type, value, arg.span, f"`{param.name}`", symbols)
         scope.names[param.name] = value
     state = (fn.name, tuple(map(_known_part, scope.names.values())))
-    if any(outer == state and cx.undecided > depth for outer, depth in cx.entered):
+    if any(cx.undecided > depth and outer == state for outer, depth in cx.entered):
         text = f"the recursion of `{fn.name}` ends on what only run time knows"
         cx.fail("E0304", text, span, hint="go round in a `while` or `loop`: run time can end these")
     cx.entered.append((state, cx.undecided))
     try:
         return apply(cx, fn, scope, symbols, span)
+    except RecursionError:
+        pass
     finally:
         cx.entered.pop()
+        if behind is not None:
+            behind.update(scope.names)
+    _too_deep(cx, f"calls of `{fn.name}` are nested too deep", span)
+
+
+def _too_deep(cx: Context, text: str, span: Span) -> NoReturn:
+    try:
+        cx.fail(
+            "E0304", text, span, hint="a recursion has to end on a condition that is known at build"
+        )
+    except CompileError as problem:
+        raise TooDeep(problem.diagnostics) from None
 
 
 def _known_part(value: Lowered) -> object:

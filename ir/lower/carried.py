@@ -7,13 +7,13 @@ its dimension is then a number that is carried too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
-from tlc.ir.core import Block, Op, Value, replace_operands
+from tlc.ir.core import Block, Op, Value, replace_operands, symbols_of
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, control, expressions, reading, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
@@ -33,6 +33,7 @@ from tlc.ir.types import TensorType
 
 ONE = Dim.of(1)
 FOLLOWED = 16  # a loop of known length that hands on numbers is followed up to so many passes
+HOST = ("check", "if", "loop", "yield")
 COUNTER = "for "  # no name of a program holds a space
 
 
@@ -75,6 +76,8 @@ class Attempt:
     ) -> None:
         self.cx, self.names, self.findings, self.span = cx, names, findings, span
         self.passes = passes
+        self.known = passes != -1  # the build could follow it
+        self.begun = cx.program.symbols
         self.emitted = self.breaks = False
         self.tensors: dict[str, Value] = {}  # carried, by name: the value before the loop
         self.symbols: dict[str, str] = {}  # of numbers and of loose axes
@@ -126,8 +129,13 @@ class Attempt:
             self.passes = -1  # the build cannot follow what run time may leave early
         if self._lengthened(given, behind):
             return False
-        if self.passes != -1 and not region.block.ops:
-            return True
+        if self.known and all(op.name in HOST for op in _within(region)):
+            if self._foreseen(region):
+                return True
+            if self.passes is None or self.passes > FOLLOWED:
+                self.passes = -1  # it counts on with numbers of run time
+            elif not region.block.ops:
+                return True
         if self._found(before, after):
             return False
         steps = self._steps(after)
@@ -199,6 +207,15 @@ class Attempt:
         if isinstance(value, str):
             return as_text(self.cx, value, self.span)
         return reading.on_host(self.cx, value, self.span) if is_count(value) else value
+
+    def _foreseen(self, region: Region) -> bool:
+        """Whether the build knows all numbers that a pass computes with."""
+        given = [first for name, first in self.first.items() if name != COUNTER]
+        outside = symbols_of(tuple(given)) | {
+            symbol for op in _within(region) for symbol in symbols_of(tuple(op.attrs.values()))
+        }
+        own = {f"${n}" for n in range(self.begun, self.cx.program.symbols)}
+        return outside <= own
 
     # ---- what a pass leaves behind --------------------------------------------------------------
 
@@ -387,6 +404,10 @@ class Attempt:
             self.span,
             hint="what a loop hands from pass to pass keeps its type and rank",
         )
+
+
+def _within(region: Region) -> Iterator[Op]:
+    return (inner for op in region.block.ops for inner in op.walk())
 
 
 def _in(part: Any, values: Mapping[str, Dim]) -> Any:

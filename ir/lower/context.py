@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ BREAK, SKIP = "break ", "continue "  # whether a pass of a loop was the last; wa
 RETURNED, RESULT = "return ", "result "  # whether a pass ended the function, and with what
 CACHE = "cache "  # begins the names of what caches hold
 DRAW = "draw "  # hidden: how many times random numbers were drawn (no name holds a space)
-MAX_CALLS = 100
+MAX_CALLS = 1000
+MAX_LATE_CALLS = 100  # below branches that only run time decides
 MAX_STEPS = 500_000  # statements and calls
 
 
@@ -67,6 +69,10 @@ class TooLong(CompileError):
     """Nothing more can be said of a program that takes too long to build."""
 
 
+class TooSlow(Exception):
+    """What is lowered takes longer than there is patience for (`Context.patience`)."""
+
+
 class TooDeep(TooLong):
     """Calls nest too deep: what stands behind the innermost one would only nest as deep again."""
 
@@ -92,12 +98,14 @@ class Program:
     called: set[str] = field(default_factory=set)
     structs: dict[str, ast.Struct] = field(default_factory=dict)
     methods: dict[str, dict[str, ast.Fn]] = field(default_factory=dict)
+    changing: set[str] = field(default_factory=set)  # methods that may give `self` another value
     drops: dict[str, ast.Fn] = field(default_factory=dict)
     blocks: list[ast.Test | ast.Bench] = field(default_factory=list)
     followed: set[tuple[str, int]] = field(default_factory=set)  # loops that the build unrolls
     missing: set[str] = field(default_factory=set)  # names of what is reported as unsupported
     symbols: int = 0
     steps: int = 0
+    limit: float = math.inf  # of steps, as long as `Context.patience` says so
     hints: dict[str, Span] = field(default_factory=dict)
     diagnostics: dict[tuple[Any, ...], Diagnostic] = field(default_factory=dict)
 
@@ -162,6 +170,19 @@ class Context:
         if self.program.steps > MAX_STEPS:
             text = f"a program of more than {MAX_STEPS} steps at build is not supported yet"
             raise TooLong([Diagnostic("E0401", text, span)])
+        if self.program.steps > self.program.limit:
+            raise TooSlow
+
+    @contextmanager
+    def patience(self, steps: float) -> Iterator[None]:
+        """What is lowered here may take so many statements and calls; then it is TooSlow, which
+        stays as it is for whoever had less patience."""
+        program, before = self.program, self.program.limit
+        program.limit = min(before, program.steps + steps)
+        try:
+            yield
+        finally:
+            program.limit = before
 
     # ---- names --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ pass and the next pass depend on; `return` in a loop is one of them too, `RETURN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from tlc.frontend import ast
@@ -30,13 +30,13 @@ class ResultFound(Exception):
         self.value = value
 
 
-def assigned_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
-    """The names that statements assign, at any depth."""
+def assigned_inside(nodes: Iterable[ast.Node], changing: Collection[str] = ()) -> Iterator[str]:
+    """The names that statements assign, at any depth, also by methods that change their `self`."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Assign | ast.ExprStmt):
-            yield from assignment.assigned(node)
+            yield from assignment.assigned(node, changing)
         waiting += node.children()
 
 
@@ -44,7 +44,7 @@ def outer_names(cx: Context, nodes: Iterable[ast.Node]) -> dict[str, Scope]:
     """The names of the scopes around a region that it may assign, hidden ones included."""
     found: dict[str, Scope] = {}
     caches = [name for name in cx.globals.names if name.startswith(CACHE)]
-    for name in dict.fromkeys([*assigned_inside(nodes), *HIDDEN, *caches]):
+    for name in dict.fromkeys([*assigned_inside(nodes, cx.program.changing), *HIDDEN, *caches]):
         scope = cx.scope.find(name)
         if scope is not None and not isinstance(scope.names[name], Poison):
             found[name] = scope

@@ -3,7 +3,6 @@ be called from outside."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from tlc.ir.lower.context import (
     TooDeep,
     TooLong,
 )
+from tlc.ir.lower.deep import deeply
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
 from tlc.ir.lower.types import Symbols, is_tensor_type, unknown_types
@@ -78,13 +78,7 @@ def lower(
     program.engine = engine
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
-    limit = sys.getrecursionlimit()
-    # calls may nest 100 deep, and in each of them expressions and blocks 200 deep
-    sys.setrecursionlimit(max(limit, 200_000))
-    try:
-        problems += _entries(program, tree, skipped, blocks)
-    finally:
-        sys.setrecursionlimit(limit)
+    problems += deeply(lambda: list(_entries(program, tree, skipped, blocks)))
     program.report(problems)
     found = tuple(sorted(program.diagnostics.values(), key=partial(_order, tree.span.source)))
     if any(d.severity == "error" for d in found):
@@ -222,6 +216,7 @@ def _declarations(
         problems += structs.declare(program, impl)
         for fn in impl.fns:
             problems += unknown_types(program, fn, (*impl.generics, *fn.generics))
+    structs.find_changing(program)
     for fn in functions.values():
         problems += unknown_types(program, fn, fn.generics)
     bodies: dict[str, list[ast.Fn]] = {name: [fn] for name, fn in functions.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
@@ -186,9 +187,15 @@ def _pieces(cx: Context, node: ast.Call, value: Value, axis: int, size: Dim) -> 
     else:
         text = f"how many pieces of {size} there are in {total} must be known at build"
         cx.fail("E0304", text, node.span)
+    return _cut_up(cx, node, value, axis, lengths)
+
+
+def _cut_up(cx: Context, node: ast.Call, value: Value, axis: int, lengths: Sequence[Dim]) -> Pieces:
+    """Pieces of these lengths, which are all of an axis."""
+    starts = accumulate(lengths, initial=Dim.of(0))
     return Pieces(
-        indexing.cut(cx, value, axis, size * number, length, node.span)
-        for number, length in enumerate(lengths)
+        indexing.cut(cx, value, axis, start, length, node.span)
+        for start, length in zip(starts, lengths, strict=False)
     )
 
 
@@ -196,8 +203,20 @@ def _pieces(cx: Context, node: ast.Call, value: Value, axis: int, size: Dim) -> 
 def _split(
     cx: Context, node: ast.Call, x: Argument, size: Argument, dim: Argument | None
 ) -> Lowered:
-    """Pieces of a given size along an axis; the last one may be shorter."""
+    """Pieces of a given size along an axis, of which the last one may be shorter, or of the sizes
+    in a list."""
     value = need_tensor(cx, x)
+    if isinstance(size.value, list):
+        axis = need_axis(cx, dim, value.tensor.rank, node.span)
+        lengths = shape_of(cx, size.value, size.span)
+        total = sum(lengths, Dim.of(0))
+        text = f"pieces of {show_shape(lengths)} are {total}, and the axis has "
+        text += str(value.tensor.shape[axis])
+        if total != value.tensor.shape[axis] and (total - value.tensor.shape[axis]).is_static:
+            cx.fail("E0301", text, size.span)
+        cx.builder.span = node.span
+        cx.builder.check(total, value.tensor.shape[axis], text)
+        return _cut_up(cx, node, value, axis, lengths)
     length = whole(size.value)
     if length is None or (isinstance(length, int) and length < 1):
         cx.fail("E0303", "the size of a piece is a whole number of at least 1", size.span)

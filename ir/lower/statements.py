@@ -14,19 +14,16 @@ from tlc.ir.lower import (
     assignment,
     control,
     expressions,
+    following,
     indexing,
-    loops,
     returns,
     structs,
     tensors,
-    walks,
 )
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.types import bound_symbols, convert, declared, unify
 from tlc.ir.lower.values import Lowered, Poison, describe, is_number
-
-MAX_UNROLLED = 4096
 
 
 class Return(Exception):
@@ -183,7 +180,7 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
     """One statement; the value matters when it is the last of a block."""
     cx.step(node.span)
     match node:
-        case ast.ExprStmt(value=ast.Call() as call) if any(assignment.updated(call)):
+        case ast.ExprStmt(value=ast.Call() as call):
             return assignment.update(cx, call)
         case ast.ExprStmt(value=value):
             return expressions.expression(cx, value)
@@ -198,11 +195,11 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
         case ast.Block():
             return block(cx, node)
         case ast.For():
-            _for(cx, node)
+            following.walked(cx, node)
         case ast.While(test=test):
-            _repeat(cx, node, test)
+            following.repeated(cx, node, test)
         case ast.Loop():
-            _repeat(cx, node, None)
+            following.repeated(cx, node, None)
         case ast.Break():
             raise LoopExit(True, node.span)
         case ast.Continue():
@@ -232,12 +229,12 @@ def _let(
     if type is not None:
         value = tensors.widened(cx, value, type, node.span)
         value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
-    parts = (value,) if len(names) == 1 else _parts(cx, value, len(names), at.span)
+    parts = (value,) if len(names) == 1 else taken_apart(cx, value, len(names), at.span)
     for name, part in zip(names, parts, strict=True):
         assignment.give(cx, cx.scope, name, part)
 
 
-def _parts(cx: Context, value: Lowered, count: int, span: Span) -> Sequence[Lowered]:
+def taken_apart(cx: Context, value: Lowered, count: int, span: Span) -> Sequence[Lowered]:
     """The parts of a tuple or array, or the rows of a tensor, one for each name."""
     if isinstance(value, Value) and value.tensor.rank and value.tensor.shape[0] == Dim.of(count):
         return [indexing.row(cx, value, at, span) for at in range(count)]
@@ -253,7 +250,7 @@ def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> No
             assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
         case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
             names = tuple(assignment.assigned(at))
-            for name, part in zip(names, _parts(cx, value, len(names), at.span), strict=True):
+            for name, part in zip(names, taken_apart(cx, value, len(names), at.span), strict=True):
                 assignment.give(cx, cx.scope.find(name) or cx.scope, name, part)
         case ast.Index() | ast.Attribute():
             assignment.store(cx, target, value, node.span)
@@ -336,110 +333,4 @@ def iteration(cx: Context, inner: ast.Block, scope: Scope) -> bool:
             body(cx, inner.body)
     except LoopExit as way:
         return way.stop
-    return False
-
-
-def _for(cx: Context, node: ast.For) -> None:
-    """A `for` over numbers is a loop of the program; over other things it is followed now."""
-    items = _items(cx, node.iterable)
-    if isinstance(items, walks.Walk):
-        low, high, item = items.low, items.high, items.item
-        counter = loops.Counter(low, high, lambda at: _named(cx, node, item(at)))
-        if not (low.is_static and high.is_static):
-            loops.loop(cx, node, counter, None)
-            return
-        passes = int(high) - int(low)
-        if passes > 1 and _kept(cx, node, counter, None, passes):
-            return
-        _countable(cx, passes, node.iterable.span)
-        items = [item(at) for at in range(int(low), int(high))]
-    loops.followed(cx, node, [_named(cx, node, item) for item in items])
-
-
-def _items(cx: Context, node: ast.Expr) -> list[Lowered] | walks.Walk:
-    if isinstance(node, ast.Set):
-        return [expressions.expression(cx, item) for item in node.items]
-    items = walks.walk(cx, expressions.expression(cx, node), node.span)
-    if isinstance(items, list):
-        _countable(cx, len(items), node.span)
-    return items
-
-
-def _countable(cx: Context, passes: int, span: Span) -> None:
-    if passes > MAX_UNROLLED:
-        cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", span)
-
-
-def _named(cx: Context, node: ast.For, item: Lowered) -> dict[str, Lowered]:
-    """The names of a `for` in one pass."""
-    names = node.names
-    parts = (item,) if len(names) == 1 else _parts(cx, item, len(names), node.iterable.span)
-    return dict(zip(names, parts, strict=True))
-
-
-def _repeat(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
-    """A `while` or `loop`: kept when it does the same work in each pass, followed while the build
-    knows its condition, kept after all where only run time can tell when it ends."""
-    start = len(cx.builder.block.ops)
-    scopes = control.outer_names(cx, [node])
-    before = {name: scope.names[name] for name, scope in scopes.items()}
-    try:
-        _follow(cx, node, test)
-    except TooLong:
-        raise
-    except CompileError as problem:
-        if cx.skipping:
-            raise
-        del cx.builder.block.ops[start:]
-        for name, scope in scopes.items():
-            scope.names[name] = before[name]
-        loops.loop(cx, node, None, test)
-        made = cx.builder.block.ops[-1]
-        if len(made.regions[0].ops) == 1 and made.attrs["condition"].is_static:
-            raise problem from None  # it does nothing, for ever
-
-
-def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
-    for passes in range(MAX_UNROLLED):
-        start = len(cx.builder.block.ops)
-        going = True if test is None else expressions.condition(cx, test)
-        if isinstance(going, Dim):  # from here on run time decides
-            del cx.builder.block.ops[start:]
-            loops.loop(cx, node, None, test)
-            return
-        if not going or (passes == 0 and _kept(cx, node, None, test, None)):
-            return
-        scope = Scope(cx.scope)
-        scope.names[SKIP] = None  # run time leaves a loop in a region alone
-        if iteration(cx, node.body, scope):
-            return
-    where = node.span if test is None else test.span
-    cx.unsupported(f"a loop of more than {MAX_UNROLLED} passes", where)
-
-
-def _kept(
-    cx: Context,
-    node: ast.For | ast.While | ast.Loop,
-    counter: loops.Counter | None,
-    test: ast.Expr | None,
-    passes: int | None,
-) -> bool:
-    """Lower a loop whose passes the build could follow as a loop all the same.
-
-    False, with nothing changed, when its passes differ in more than numbers, such as the shapes of
-    their weights, when it computes numbers of the host, or when it does no work at all.
-    """
-    key = (node.span.source.name, node.span.start)
-    if key in cx.program.followed or cx.skipping:
-        return False
-    start = len(cx.builder.block.ops)
-    try:
-        if loops.loop(cx, node, counter, test, passes):
-            return True
-    except TooLong:
-        raise
-    except CompileError:
-        pass
-    del cx.builder.block.ops[start:]
-    cx.program.followed.add(key)
     return False

@@ -14,6 +14,7 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.lower import calls, expressions
 from tlc.ir.lower.context import Context, Program, Scope
+from tlc.ir.lower.control import assigned_inside
 from tlc.ir.lower.types import Symbols, convert
 from tlc.ir.lower.values import Lowered, Owner, Struct, describe
 
@@ -45,6 +46,21 @@ def declared_twice(first: ast.Struct, second: ast.Struct) -> Diagnostic:
 
 
 # ---- values --------------------------------------------------------------------------------------
+
+
+def find_changing(program: Program) -> None:
+    """Note the methods that may give `self` another value, also by calling one that does."""
+    methods = [fn for table in program.methods.values() for fn in table.values()]
+    known = -1
+    while len(program.changing) > known:
+        known = len(program.changing)
+        program.changing |= {
+            fn.name
+            for fn in methods
+            if fn.params
+            and fn.params[0].name == "self"
+            and "self" in assigned_inside([fn.body], program.changing)
+        }
 
 
 def literal(cx: Context, node: ast.StructLit) -> Struct:

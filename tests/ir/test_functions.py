@@ -172,7 +172,7 @@ def test_an_error_in_a_function_called_twice_is_reported_once() -> None:
 def test_a_recursion_without_end_is_an_error(text: str) -> None:
     found = errors(text)
     assert [d.code for d in found] == ["E0304"]
-    assert "nested more than 100 deep" in found[0].message
+    assert "nested more than 1000 deep" in found[0].message
     assert "known at build" in found[0].hint
 
 
