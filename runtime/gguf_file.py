@@ -140,7 +140,10 @@ def read(path: str, mapping: mmap.mmap) -> ModelFile:
     try:
         scanner = _Scanner(data)
         if unsupported := _unsupported(scanner.u32("the version")):
-            raise RunError("E0601", f"{path}: {unsupported}")
+            hint = "`gguf-convert-endian FILE little` of the Python package gguf changes it"
+            raise RunError(
+                "E0601", f"{path}: {unsupported}", hint if "endian" in unsupported else ""
+            )
         tensors, pairs = scanner.counts()
         places = scanner.metadata(pairs)
         infos = scanner.tensors(tensors)

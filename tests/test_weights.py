@@ -3,6 +3,7 @@ embedded, so that the artifact runs alone."""
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import gguf
@@ -88,6 +89,44 @@ def test_embedded_tensors_are_those_in_use_on_page_boundaries_and_packed(folder:
     assert found["w"] == gguf.quants.quantize(W, Kind.Q4_0).tobytes()
     assert found["b"] == B.astype(np.float16).tobytes()
     assert Path("m.metallib").read_bytes().index(data) % 16384 == 0
+
+
+def test_twenty_kilobytes_beside_four_gigabytes(folder: Path) -> None:
+    """A file with a hole in it: 32 layers as in LLaMA 3 8B, all Q4_0; a loop over them."""
+    hidden, ffn, layers, vocab = 4096, 14336, 32, 128256
+    shapes = {"token_embd": (vocab, hidden)}
+    for at in range(layers):
+        shapes |= {f"blk.{at}.ffn_{n}": (ffn, hidden) for n in ("gate", "up")}
+        shapes |= {f"blk.{at}.attn_{n}": (hidden, hidden) for n in ("q", "output")}
+        shapes[f"blk.{at}.ffn_down"] = (hidden, ffn)
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    head, end = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), 0), 0
+    for name, (rows, columns) in shapes.items():
+        head += text(f"{name}.weight") + struct.pack("<IQQIQ", 2, columns, rows, Kind.Q4_0, end)
+        end += rows * columns // 32 * 18
+    head += bytes(-len(head) % 32)
+    with open("m.gguf", "wb") as file:
+        file.write(head)
+        file.truncate(len(head) + end)
+    assert os.path.getsize("m.gguf") > 4e9
+    Path("p.tl").write_text(
+        'let m = load_model("m.gguf")\n'
+        "fn forward(ids: int[N]) {\n"
+        "  let x = m.token_embd.weight[ids, :]\n"
+        f"  for i in range({layers}) {{\n"
+        "    let h = linear(x, m.blk[i].attn_q.weight)\n"
+        "    let gate = silu(linear(h, m.blk[i].ffn_gate.weight))\n"
+        "    let up = linear(h, m.blk[i].ffn_up.weight)\n"
+        "    x = x + linear(gate * up, m.blk[i].ffn_down.weight)\n"
+        "  }\n"
+        "  linear(x, m.token_embd.weight)\n"
+        "}\n"
+    )
+    assert run(["build", "p.tl", "--source-only"]) == 0
+    assert os.path.getsize("p.metallib") < 20 << 10
 
 
 def test_a_large_tensor_starts_on_a_page(folder: Path) -> None:

@@ -177,6 +177,30 @@ def test_a_constant_of_one_number_does_not_grow_without_end(tmp_path: Path) -> N
     refused(made.write(tmp_path / "m.mlpackage"), "a constant has 4 bytes, its shape needs")
 
 
+@pytest.mark.parametrize("kind", ["specification", "weights", "network"])
+def test_files_cut_at_every_64th_are_refused(kind: str, tmp_path: Path) -> None:
+    if kind == "network":
+        path = target = tmp_path / "m.mlmodel"
+        test_network.classifier(path)
+    else:
+        path = model().write(tmp_path / "m.mlpackage")
+        target = specification(path)
+        if kind == "weights":
+            target = target.parent / "weights" / "weight.bin"
+    whole = target.read_bytes()
+    open_model(str(path)).close()
+    for part_ in range(64):
+        target.write_bytes(whole[: len(whole) * part_ // 64])
+        tracemalloc.start()
+        start = time.process_time()
+        with pytest.raises(RunError, match="E0601"):
+            open_model(str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000, part_
+        assert time.process_time() - start < 1, part_
+
+
 # ---- changed at random ---------------------------------------------------------------------------
 
 
