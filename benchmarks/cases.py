@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import efficientnet
+
 PROGRAMS = Path(__file__).parent / "programs"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 FORMATS = ("f16", "q8_0", "q4_0", "q4_k", "q6_k")
 
 
@@ -39,6 +42,7 @@ def cases() -> list[Case]:
         Case("network", "MLP 784-1024-1024-10, batch 1", "mlp", {"n": 1}, True),
         Case("network", "MLP 784-1024-1024-10, batch 64", "mlp", {"n": 64}, True),
         Case("network", "encoder layer, 128 tokens", "encoder", {"n": 128}, True),
+        Case("network", "EfficientNet-lite0, 224x224", "efficientnet", {}, True),
     ]
 
     def add(group: str, name: str, kind: str, shared: bool = False, **sizes: Any) -> None:
@@ -96,6 +100,9 @@ def program(case: Case, folder: Path) -> tuple[str, str]:
     if case.kind in ("linear", "mlp", "encoder"):
         text = (PROGRAMS / f"{case.kind}.tl").read_text()
         return text.replace('"weights.', f'"{folder}/{case.kind}.'), "forward"
+    if case.kind == "efficientnet":
+        text = (EXAMPLES / "efficientnet_lite0.tl").read_text()
+        return text.replace('"efficientnet_lite0.', f'"{folder}/efficientnet.'), "classify"
     if case.kind == "product":
         shape = f"{sizes['m']}, {sizes['k']}"
         model = f'model = load_model("{matrix(case, folder)}")'
@@ -129,6 +136,9 @@ def inputs(case: Case) -> dict[str, np.ndarray[Any, Any]]:
             return {"x": normal(sizes["n"], 784)}
         case "encoder":
             return {"x": normal(sizes["n"], 384)}
+        case "efficientnet":
+            shape = (3, efficientnet.SIZE, efficientnet.SIZE)
+            return {"image": rng.integers(0, 256, shape).astype(np.float32)}
         case "product":
             return {"x": normal(sizes["m"], sizes["k"])}
         case "attention":
@@ -149,10 +159,13 @@ def inputs(case: Case) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def weights(kind: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The weights of a network by name, as float32, and `x`, an input for its cold start.
+    """The weights of a network by name, as float32; of the MLP and the encoder with `x`, an input
+    for their cold start.
 
     Matrices are [out, in], as PyTorch and SafeTensors files of Hugging Face have them.
     """
+    if kind == "efficientnet":
+        return {name: _rounded(value) for name, value in efficientnet.weights().items()}
     rng = np.random.default_rng(7)
     if kind == "mlp":
         dims, shapes = (784, 1024, 1024, 10), {}

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks import efficientnet
 from benchmarks.cases import Case, inputs, unpacked, weights
 
 OPSET = 23
@@ -84,6 +85,8 @@ def model(case: Case, folder: Path) -> Any:
             out = _mlp(graph)
         case "encoder":
             out = _encoder(graph, case.sizes["n"])
+        case "efficientnet":
+            out = efficientnet.classify(_Layers(graph), "image")
         case "product":
             out = op("MatMul", "x", constant(unpacked(case, folder).T))
         case "attention":
@@ -141,6 +144,49 @@ def _encoder(graph: _Graph, n: int) -> str:
     mixed = op("Reshape", mixed, constant(np.array([n, 384])))
     y = norm(op("Add", "x", linear(mixed, "o")), 0)
     return norm(op("Add", y, linear(op("Gelu", linear(y, "up")), "down")), 1)
+
+
+class _Layers:
+    """The layers of a convolutional network; normalisations are folded when the session opens."""
+
+    def __init__(self, graph: _Graph) -> None:
+        self.graph, self.weights = graph, weights("efficientnet")
+        self.limits = [graph.constant(np.float32(limit)) for limit in (0, 6)]
+
+    def constant(self, name: str) -> str:
+        return self.graph.constant(self.weights[name])
+
+    def scaled(self, image: str) -> str:
+        op, constant = self.graph.op, self.graph.constant
+        x = op("Sub", image, constant(np.float32(127)))
+        return op("Unsqueeze", op("Div", x, constant(np.float32(128))), constant(np.array([0])))
+
+    def convolved(
+        self,
+        x: str,
+        name: str,
+        norm: str,
+        step: int,
+        pads: tuple[int, int],
+        groups: int,
+        limit: bool,
+    ) -> str:
+        op, (before, behind) = self.graph.op, pads
+        around = [before, before, behind, behind]
+        made = self.constant(f"{name}.weight")
+        y = op("Conv", x, made, strides=[step, step], pads=around, group=groups)
+        parts = ("weight", "bias", "running_mean", "running_var")
+        by = [self.constant(f"{norm}.{part}") for part in parts]
+        y = op("BatchNormalization", y, *by, epsilon=efficientnet.EPSILON)
+        return op("Clip", y, *self.limits) if limit else y
+
+    def added(self, x: str, y: str) -> str:
+        return self.graph.op("Add", x, y)
+
+    def classes(self, x: str) -> str:
+        op = self.graph.op
+        x = op("Flatten", op("GlobalAveragePool", x))
+        return op("Gemm", x, self.constant("_fc.weight"), self.constant("_fc.bias"), transB=1)
 
 
 def _attention(graph: _Graph, sizes: dict[str, Any]) -> str:

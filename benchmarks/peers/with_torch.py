@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from benchmarks import efficientnet
 from benchmarks.cases import Case, inputs, unpacked, weights
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -42,6 +43,9 @@ def _work(case: Case, folder: Path, dtype: torch.dtype) -> Any:
         case "mlp" | "encoder":
             w = {name: tensor(value) for name, value in weights(case.kind).items()}
             return (_mlp if case.kind == "mlp" else _encoder)(x, w)
+        case "efficientnet":
+            layers = _Layers({name: tensor(v) for name, v in weights(case.kind).items()})
+            return lambda: efficientnet.classify(layers, given["image"])
         case "product":
             w = tensor(unpacked(case, folder))
             return lambda: functional.linear(x, w)
@@ -88,6 +92,40 @@ def _mlp(x: Any, w: Any) -> Any:
         return functional.linear(second, w["w2"], w["b2"])
 
     return run
+
+
+class _Layers:
+    """The layers of a convolutional network, each as users call it."""
+
+    def __init__(self, w: dict[str, torch.Tensor]) -> None:
+        self.w = w
+
+    def scaled(self, image: torch.Tensor) -> torch.Tensor:
+        return image.sub(127).div_(128)[None]
+
+    def convolved(
+        self,
+        x: torch.Tensor,
+        name: str,
+        norm: str,
+        step: int,
+        pads: tuple[int, int],
+        groups: int,
+        limit: bool,
+    ) -> torch.Tensor:
+        if pads[0] != pads[1]:
+            x, pads = functional.pad(x, (*pads, *pads)), (0, 0)
+        y = functional.conv2d(x, self.w[f"{name}.weight"], None, step, pads[0], 1, groups)
+        parts = ("running_mean", "running_var", "weight", "bias")
+        by = (self.w[f"{norm}.{part}"] for part in parts)
+        y = functional.batch_norm(y, *by, eps=efficientnet.EPSILON)
+        return functional.hardtanh_(y, 0, 6) if limit else y
+
+    def added(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+    def classes(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x.mean((2, 3)), self.w["_fc.weight"], self.w["_fc.bias"])
 
 
 def _encoder(x: Any, w: Any) -> Any:
