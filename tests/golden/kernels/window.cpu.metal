@@ -33,7 +33,7 @@ kernel void window(
 
         // lines of the image, as_type<float>(0xff800000u) where it is not
         const uint lines = ((below + 3u) / 4u * 4u - 1u) * 2u + 3u;
-        const uint floats = (beside + 9u) / 8u * 8u;
+        const uint floats = ((beside + 7u) / 8u * 8u + 8u) / 8u * 8u;
         for (uint i = 0u; i < lines; ++i) {
             const int y = top + int(i);
             for (uint phase = 0u; phase < 2u; ++phase) {
