@@ -13,12 +13,21 @@ from tlc.runtime.errors import RunError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Protocol
 
     from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
+
+    class Watcher(Protocol):
+        """Who is told of tokens: see tlc/stats.py."""
+
+        def read(self, count: int) -> None: ...
+        def said(self) -> None: ...
 
 
 class Texts:
     """The texts of a run; equal ones have one number."""
+
+    watcher: Watcher | None = None  # of all runs of this process
 
     __slots__ = ("_found", "_given", "_numbers", "_streams")
 
@@ -58,10 +67,15 @@ class Texts:
 
     def tokens(self, at: int, tokenizer: Tokenizer, around: bool, place: str) -> list[int]:
         """The tokens of a text. Raises RunError E0607 for what the vocabulary cannot write."""
+        if self.watcher is not None:
+            self.watcher.read(0)
         try:
-            return tokenizer.encode(self[at], around)
+            ids = tokenizer.encode(self[at], around)
         except RunError as problem:
             raise _placed(problem, place) from problem
+        if self.watcher is not None:
+            self.watcher.read(len(ids))
+        return ids
 
     def joined(self, ids: Iterable[int], tokenizer: Tokenizer, place: str) -> int:
         """The number of the text of tokens. Raises RunError E0505 for one that there is not."""
@@ -79,6 +93,8 @@ class Texts:
             from tlc.runtime.tokenizer.tokenizer import Stream
 
             self._streams[model] = Stream(tokenizer)
+        if self.watcher is not None:
+            self.watcher.said()
         try:
             return self.number(self._streams[model].feed(token))
         except RunError as problem:

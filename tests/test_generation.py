@@ -6,6 +6,7 @@ every step are those of all tokens so far without a cache.
 
 import contextlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,19 @@ def test_an_artifact_with_embedded_weights_needs_no_model(folder: Path, tmp_path
     shown("build", str(tmp_path / "p.tl"), "--embed-weights", "-o", path)
     model.unlink()
     assert shown("run", path, *given) == wanted
+
+
+def test_stats_count_tokens_and_memory(artifact: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("--prompt", "we said", "--max-tokens", "10", "--temperature", "0", "--stats")
+    for device in ("cpu", "reference"):
+        assert run(["run", artifact, "--device", device, *given]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        count = len(load_tokenizer(str(DATA / "tiny_llama_f16.gguf")).encode("we said"))
+        patterns = (
+            r"load +\d+\.\d{3} s",
+            rf"prefill +{count} tokens in \d+\.\d+ s, \d+\.\d tokens/s",
+            r"decode +9 tokens in \d+\.\d+ s, \d+\.\d tokens/s",
+            r"memory +\d+ MB at most.*",
+        )
+        for pattern, line in zip(patterns, lines, strict=True):
+            assert re.fullmatch(pattern, line), line

@@ -76,6 +76,7 @@ _RUN = (
     Option("template", "a chat template in place of the model's: Jinja", "FILE"),
     Option("system", "the instruction that a conversation begins with", "TEXT"),
     Option("context", "tokens that a conversation may have; the model's when left out", "N"),
+    Option("stats", "write to stderr how fast it loads, reads and writes tokens, and its memory"),
     _FULL,
     Option("check-finite", "stop at the first NaN or infinity; runs on the reference device"),
     Option("diff", "compare two devices, kernel by kernel: --device cpu,metal --diff"),

@@ -27,6 +27,20 @@ def run(
     show: Callable[[Iterable[Diagnostic]], None],
 ) -> int:
     """Run an entry of an artifact or program; the exit code."""
+    if options["stats"]:
+        from tlc.stats import Stats
+
+        with Stats(timings) as stats:
+            return _run(path, options, stats, show)
+    return _run(path, options, timings, show)
+
+
+def _run(
+    path: str,
+    options: dict[str, Any],
+    timings: Any,
+    show: Callable[[Iterable[Diagnostic]], None],
+) -> int:
     clock = _Clock(timings)
     artifact = read_or_build(path, options["store"], timings, show, options["engine"])
     if _engine(artifact.manifest) == "coreml":

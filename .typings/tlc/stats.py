@@ -1,0 +1,1 @@
+../../tlc/stats.py
