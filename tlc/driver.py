@@ -168,12 +168,13 @@ def unfused(path: str, *, store: str = "f16") -> Built:
 
 
 def whole(path: str, kept: frozenset[str], seed: int = 0) -> tuple[Built, dict[str, Any]]:
-    """The module of a program as it is lowered, with some compositions kept as one operation, and
-    the open model files by the path that the program names. Raises CompileError as `build` does.
+    """The module of a program as it is lowered, with some compositions kept as one operation and
+    no loops where the build can follow them, and the open model files by the path that the program
+    names. Raises CompileError as `build` does.
     """
     flow = _Flow(None)
     tree = _parse(Source(path, read(path)), flow)
-    lowered = _lowered(tree, path, flow, kept=kept, seed=Dim.of(key_of(seed)))
+    lowered = _lowered(tree, path, flow, kept=kept, seed=Dim.of(key_of(seed)), straight=True)
     flow.warnings += lowered.warnings
     return Built(tuple(flow.warnings), module=lowered.module), flow.models
 
@@ -241,13 +242,14 @@ def _lowered(
     kept: frozenset[str] = frozenset(),
     seed: Dim = SEED,
     engine: str = "tlc",
+    straight: bool = False,
 ) -> Lowered:
     from tlc.ir.lower import lower
 
     models = model_opener(path, flow.models)
     imports = importer(lambda source: _parse(source, flow))
     tokens = tokenizer_opener(flow.models)
-    return lower(tree, models, imports, seed, blocks, kept, tokens, engine)
+    return lower(tree, models, imports, seed, blocks, kept, tokens, engine, straight)
 
 
 def _optimise(

@@ -92,6 +92,7 @@ class Program:
     open_tokenizer: OpenTokenizer | None = None
     seed: Dim = SEED  # what random numbers are hashed from
     kept: frozenset[str] = frozenset()  # compositions that stay one operation
+    straight: bool = False  # every loop whose length is known is followed: there is to be none
     engine: str = "tlc"  # what runs Core ML models: tlc's kernels, or `coreml`
     module: Module = field(default_factory=Module)
     models: dict[str, Model] = field(default_factory=dict)

@@ -161,7 +161,7 @@ def _kept(
     their weights, when it computes numbers of the host, or when it does no work at all.
     """
     key = (node.span.source.name, node.span.start)
-    if key in cx.program.followed or cx.skipping:
+    if key in cx.program.followed or cx.program.straight or cx.skipping:
         return False
     start = len(cx.builder.block.ops)
     try:

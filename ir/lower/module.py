@@ -61,6 +61,7 @@ def lower(
     kept: frozenset[str] = frozenset(),
     open_tokenizer: OpenTokenizer | None = None,
     engine: str = "tlc",
+    straight: bool = False,
 ) -> Lowered:
     """The IR of a program. Raises CompileError with everything that is wrong.
 
@@ -71,11 +72,11 @@ def lower(
     from: that of the run, or a number. With `blocks`, every `test` and `bench` block is an entry
     too, called `test NAME` and `bench NAME`.
     Compositions that are `kept` stay one operation (`ir/builder.py`). With the `engine` coreml,
-    `predict` is left to Core ML.
+    `predict` is left to Core ML. With `straight`, no loop whose length is known stays a loop.
     """
     program = _declarations(tree, open_model, import_file)
     program.seed, program.kept, program.open_tokenizer = seed, kept, open_tokenizer
-    program.engine = engine
+    program.engine, program.straight = engine, straight
     problems: list[Diagnostic] = list(program.diagnostics.values())
     skipped: dict[str, str] = {}
     problems += deeply(lambda: list(_entries(program, tree, skipped, blocks)))

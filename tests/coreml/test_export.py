@@ -104,6 +104,21 @@ def test_a_package_computes_what_the_function_does(
 
 
 @with_coremltools
+def test_a_loop_over_layers_is_written_out(tmp_path: Path) -> None:
+    layers = {f"blk.{at}.w": floats(16, 16) / F16(4) for at in range(3)}
+    save_file(layers, tmp_path / "w.safetensors")
+    body = "for i in range(3) { x = x + relu(linear(x, m.blk[i].w)) }\n x"
+    wanted, found, kinds = both(tmp_path, ROWS, body, "w.safetensors")
+    assert {"linear", "relu", "add"} <= kinds
+    x = INPUTS[ROWS].astype(np.float64)
+    for weight in layers.values():
+        x = x + np.maximum(x @ weight.T.astype(np.float64), 0)
+    # numbers below 16, each rounded to 11 bits three times, and slopes of at most 4 behind them
+    np.testing.assert_allclose(found, x, rtol=2**-8, atol=2**-6)
+    np.testing.assert_allclose(found, wanted, rtol=2**-9, atol=2**-7)
+
+
+@with_coremltools
 @pytest.mark.parametrize("encoding", ["Q8_0", "Q4_0"])
 def test_block_quantised_weights_stay_packed(tmp_path: Path, encoding: str) -> None:
     kind = gguf.GGMLQuantizationType[encoding]
