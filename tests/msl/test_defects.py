@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -88,7 +89,9 @@ def test_every_kind_of_finding_has_a_kernel_that_shows_it() -> None:
 
 
 def test_guard_pages_stop_a_kernel_that_was_not_compiled_to_be_checked() -> None:
-    for name in ("bad_read_behind", "bad_write_far", "bad_unbound", "bad_division"):
+    # a division by zero stops x86-64 alone; elsewhere it gives 0
+    division = ("bad_division",) if os.uname().machine == "x86_64" else ()
+    for name in ("bad_read_behind", "bad_write_far", "bad_unbound", *division):
         (found,) = run(name, "fast", "forward")[:1]
         assert found.kind == expected(name)[0]
     assert not run("good_read_behind", "fast", "forward")

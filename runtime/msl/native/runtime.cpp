@@ -62,10 +62,10 @@ TLC_EXPORT u64 tlc_buffer_unwritten(u32 slot, u64 from) {
 }
 TLC_EXPORT u32 tlc_buffer_origin(u32 slot, u64 at) { return *origin_of(slots[slot].base + at); }
 
-// How many reports there are; more may have happened than are kept.
 // From now on note accesses to buffers in `room`, as many as fit; null for none.
 TLC_EXPORT void tlc_log(Logged* room, u64 most) { log_room = room, log_most = most, log_count = 0; }
 TLC_EXPORT u64 tlc_logged() { return log_count; }
+// How many reports there are; more may have happened than are kept.
 TLC_EXPORT u32 tlc_dispatch(const Dispatch* d) {
   report_count = 0;
   for (Slot& slot : slots) slot.bound = -1, slot.writable = false;
