@@ -56,7 +56,7 @@ def cases() -> list[Case]:
             if form == "f16" or k % 32 == 0:
                 add("GEMM", f"{m}x{k}x{n} {form}", "product", m == 1024, m=m, k=k, n=n, form=form)
     for m in (2, 4, 8, 16):
-        for form in ("f16", "q4_0", "q4_k"):
+        for form in ("f16", "q8_0", "q4_0", "q4_k"):
             add("batch", f"{m}x4096x4096 {form}", "product", m=m, k=4096, n=4096, form=form)
     for d in (64, 128):
         for heads, keys in ((32, 4), (32, 32)):

@@ -86,8 +86,11 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         most = min(_STRIP, max(64, 16 * draft.profile.work // depth))
     elif product.columns.is_static:
         most = min(_STRIP, max(64, int(product.columns) // 16))
+    unit = packed and packed.part == 32 and _rows(draft, product) > 2
+    if unit and product.columns.is_static:  # more is made of the rows
+        most = min(4 * _STRIP, max(64, int(product.columns) // 8))
     if product.left is None:  # computing them costs more than to convert them
-        most = min(_STRIP, 2 * most)
+        most = max(most, min(_STRIP, 2 * most))
     strip = pieces(product.columns, most, 8)
     reads: list[dict[str, Any]] = []
     for side in product.rights:
@@ -100,6 +103,7 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         if packed:
             block = f"in{side.access.arg} + ({place}) / {packed.block}u * {packed.nbytes}u"
             reads[-1]["block"] = block
+            reads[-1]["next"] = f"{sizes(side.line)} / {packed.block}u * {packed.nbytes}u"
     return _strips(
         draft,
         product,
@@ -108,6 +112,9 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         depth=depth,
         left=lane_left(draft, product, "m"),
         part=packed.part if packed else 0,
+        bias=packed.bias if packed else 0,
+        unit=unit,
+        fours=(_rows(draft, product) + 3) // 4,
         reads=reads,
     )
 

@@ -22,9 +22,13 @@ def test_results(cases: Callable[[], Iterable[Case]], reader: str) -> None:
 
 @pytest.mark.parametrize(
     "cases",
-    [product_cases.large_products, product_cases.numbers_that_are_not_finite],
+    [
+        product_cases.large_products,
+        product_cases.two_sums,
+        product_cases.numbers_that_are_not_finite,
+    ],
     ids=lambda cases: cases.__name__,
 )
 def test_products_without_a_matrix_unit(cases: Callable[[], Iterable[Case]]) -> None:
     """What runs where the processor has no AMX is right on one that has it, too."""
-    run_on_cpu(list(cases()), "#undef __AMX_BF16__\n")
+    run_on_cpu(list(cases()), "#undef __AMX_BF16__\n#undef __AMX_INT8__\n")

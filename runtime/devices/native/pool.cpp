@@ -29,7 +29,7 @@ constexpr u64 spin_ns = 30000;   // how long a helper looks for work before it s
 // a batch that is soon done alone is never shared.
 constexpr u32 trials = 4;
 constexpr u64 long_ns = 1000000, short_ns = 4000;
-constexpr __SIZE_TYPE__ stack_bytes = 4 << 20;  // kernels keep tiles of up to 400 KB on the stack
+constexpr __SIZE_TYPE__ stack_bytes = 4 << 20;  // kernels keep up to 800 KB of operands on the stack
 
 // ---- what the host fills in (see runtime/devices/cpu.py) ----------------------------------------
 struct Pool;

@@ -18,6 +18,9 @@ kernel void matmul_matvec(
     float sums[16 * 48];
     char low[16 * 512], high[16 * 512];
     float steps[16 * 16], totals[16 * 16];
+    TLC_ALIGNED float planes[8192];
+    TLC_ALIGNED int starts[512];
+    TLC_ALIGNED float factors[512], less[512];
     for (uint work = group; work < 3u; work += groups) {
         const uint n0 = work * 48u;
         const uint width = min(48u, 130u - n0);
@@ -42,7 +45,16 @@ kernel void matmul_matvec(
                     break;
                 }
             }
-            for (uint j = 0u; j < width && whole > 0u; ++j) {
+            const bool planar = height > 2u && whole > 0u &&
+                                tlc_planes(low, high, steps, totals, 512u, height, whole, 8, planes, starts, factors, less);
+            if (planar) tlc_unit_open();
+            for (uint j = 0u; j < width && planar; j += 16u) {
+                const uint n = n0 + j;
+                tlc_bytes_dots_q4_0(
+                    in1 + (n * 512u + k0) / 32u * 18u, 512u / 32u * 18u, min(16u, width - j), whole, planes, starts, factors, less, height,
+                    sums + j, 48u);
+            }
+            for (uint j = 0u; j < width && whole > 0u && !planar; ++j) {
                 const uint n = n0 + j;
                 device const uchar* row = in1 + (n * 512u + k0) / 32u * 18u;
                 uint m = 0u;
@@ -66,6 +78,7 @@ kernel void matmul_matvec(
                         left + m * 512u + whole, sums + m * 48u + j);
                 }
             }
+            if (planar) tlc_unit_close();
         }
 
         // what follows the product
