@@ -51,8 +51,7 @@ class Image:
 
     @classmethod
     def of(cls, region: Region, op: Op, access: Access) -> Self:
-        attrs = op.attrs
-        window = Window(*(attrs[name] for name in ("size", "stride", "dilation", "padding")))
+        window = Window.of(op.attrs)
         (total,) = (v.tensor.numel for v, arg in region.args.items() if arg == access.arg)
         return cls(access, window, window.counts(access.shape[2:])[1], total)
 

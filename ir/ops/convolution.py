@@ -9,6 +9,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
 from tlc.ir.ops.window import (
+    PAIRS,
     SIDE_BY_SIDE,
     Pair,
     Window,
@@ -28,18 +29,14 @@ def _made(x: TensorType, w: Type, rows: tuple[Dim, ...]) -> TensorType:
     return TensorType(dtype, (x.shape[0], w.shape[0], *rows))
 
 
-def _convolve(
-    x: Type, w: Type, size: Pair, stride: Pair, dilation: Pair, padding: Pair, groups: int
-) -> tuple[Type, ...]:
-    image, window = image_type(x), Window(size, stride, dilation, padding)
-    rows, columns = window.counts(image.shape[2:])
+def _convolve(x: Type, w: Type, groups: int, **window: Pair) -> tuple[Type, ...]:
+    image = image_type(x)
+    rows, columns = Window(**window).counts(image.shape[2:])
     return (_made(image, w, (rows * columns,)),)
 
 
-def _convolve_eval(
-    np: Any, x: Any, w: Any, size: Pair, stride: Pair, dilation: Pair, padding: Pair, groups: int
-) -> Any:
-    seen = Window(size, stride, dilation, padding).seen(np, x, 0.0)
+def _convolve_eval(np: Any, x: Any, w: Any, groups: int, **window: Pair) -> Any:
+    seen = Window(**window).seen(np, x, 0.0)
     batch, _, _, _, rows, columns = seen.shape
     out, depth = w.shape
     windows = seen.reshape(batch, groups, depth, rows * columns)
@@ -47,30 +44,25 @@ def _convolve_eval(
     return made.reshape(batch, out, rows * columns)
 
 
-def _convolve_each(
-    x: Type, w: Type, size: Pair, stride: Pair, dilation: Pair, padding: Pair
-) -> tuple[Type, ...]:
-    image, window = image_type(x), Window(size, stride, dilation, padding)
-    return (_made(image, w, window.counts(image.shape[2:])),)
+def _convolve_each(x: Type, w: Type, **window: Pair) -> tuple[Type, ...]:
+    image = image_type(x)
+    return (_made(image, w, Window(**window).counts(image.shape[2:])),)
 
 
-def _convolve_each_eval(
-    np: Any, x: Any, w: Any, size: Pair, stride: Pair, dilation: Pair, padding: Pair
-) -> Any:
-    seen = Window(size, stride, dilation, padding).seen(np, x, 0.0)
-    each = w.reshape(x.shape[1], -1, *size)
+def _convolve_each_eval(np: Any, x: Any, w: Any, **window: Pair) -> Any:
+    seen = Window(**window).seen(np, x, 0.0)
+    each = w.reshape(x.shape[1], -1, *window["size"])
     made = np.einsum("bcijyx,cmij->bcmyx", seen, each)
     return made.reshape(x.shape[0], w.shape[0], *made.shape[3:])
 
 
 _IMAGE = tensor("f16", 2, 4, 5, 6)
-_WINDOW = {"size": (3, 2), "stride": (2, 1), "dilation": (1, 2), "padding": (1, 0)}
-_PAIRS = "size: pair, stride: pair, dilation: pair, padding: pair"
+_WINDOW = Window((3, 2), (2, 1), (1, 2), (1, 0), (0, 2)).attrs
 defop(
     "convolve",
     "Weights [out, elements of a window] times all windows of an image, one behind the other:"
     " [batch, out, windows]. A group of rows meets a group of channels; zeros surround the image.",
-    params=f"x, w, {_PAIRS}, groups: int",
+    params=f"x, w, {PAIRS}, groups: int",
     type=_convolve,
     eval=_convolve_eval,
     kernel="convolution",
@@ -83,7 +75,7 @@ defop(
     "convolve_each",
     "Every channel by itself: the sum of a window's elements times weights [out, elements of a"
     " window], where each channel makes equally many results.",
-    params=f"x, w, {_PAIRS}",
+    params=f"x, w, {PAIRS}",
     type=_convolve_each,
     eval=_convolve_each_eval,
     kernel="window",

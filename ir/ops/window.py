@@ -6,9 +6,9 @@ read through it, and what lies around the image is a number that they know.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
@@ -22,13 +22,14 @@ SIDE_BY_SIDE = 32  # elements of a window that are combined one by one
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Height and width of a window, steps between windows, steps inside one, and how far windows
-    reach beyond the edges of the image."""
+    """Height and width of a window, steps between windows, steps inside one, how far windows reach
+    beyond the edges of the image, and how much farther at its end than at its beginning."""
 
     size: Pair
     stride: Pair
     dilation: Pair = (1, 1)
     padding: Pair = (0, 0)
+    more: Pair = (0, 0)
 
     @property
     def span(self) -> Pair:
@@ -49,22 +50,29 @@ class Window:
             "stride": self.stride,
             "dilation": self.dilation,
             "padding": self.padding,
+            "more": self.more,
         }
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> Self:
+        """The window of an operation."""
+        return cls(**{name: attrs[name] for name in cls.__dataclass_fields__})
 
     def counts(self, image: Iterable[Dim]) -> tuple[Dim, Dim]:
         """How many windows fit below and beside one another."""
         height, width = (
-            (length + 2 * padding - span) // stride + 1
-            for length, span, stride, padding in zip(
-                image, self.span, self.stride, self.padding, strict=True
+            (length + (2 * padding + more) - span) // stride + 1
+            for length, span, stride, padding, more in zip(
+                image, self.span, self.stride, self.padding, self.more, strict=True
             )
         )
         return height, width
 
     def seen(self, np: Any, x: Any, around: float) -> Any:
         """All windows' elements: [batch, channels, height and width of one, rows, columns]."""
-        (height, width), (down, across) = self.padding, self.stride
-        x = np.pad(x, ((0, 0), (0, 0), (height, height), (width, width)), constant_values=around)
+        edges = [(p, p + more) for p, more in zip(self.padding, self.more, strict=True)]
+        x = np.pad(x, ((0, 0), (0, 0), *edges), constant_values=around)
+        down, across = self.stride
         windows = np.lib.stride_tricks.sliding_window_view(x, self.span, axis=(2, 3))
         windows = windows[:, :, ::down, ::across, :: self.dilation[0], :: self.dilation[1]]
         return windows.transpose(0, 1, 4, 5, 2, 3)
@@ -110,31 +118,28 @@ def check_fit(b: Builder, x: Value, window: Window) -> None:
 # ---- pooling -------------------------------------------------------------------------------------
 
 
-def _pool(
-    x: Type, size: Pair, stride: Pair, dilation: Pair, padding: Pair, largest: bool
-) -> tuple[Type, ...]:
+def _pool(x: Type, largest: bool, **window: Pair) -> tuple[Type, ...]:
     image = image_type(x)
-    rows_and_columns = Window(size, stride, dilation, padding).counts(image.shape[2:])
-    made = image.with_shape((*image.shape[:2], *rows_and_columns))
+    made = image.with_shape((*image.shape[:2], *Window(**window).counts(image.shape[2:])))
     return (made if largest else made.with_dtype("f32"),)
 
 
-def _pool_eval(
-    np: Any, x: Any, size: Pair, stride: Pair, dilation: Pair, padding: Pair, largest: bool
-) -> Any:
-    window = Window(size, stride, dilation, padding)
+def _pool_eval(np: Any, x: Any, largest: bool, **window: Pair) -> Any:
     if largest:
-        return window.seen(np, x, -np.inf).max((2, 3))
-    return window.seen(np, x, 0.0).sum((2, 3), dtype=np.promote_types(x.dtype, np.float32))
+        return Window(**window).seen(np, x, -np.inf).max((2, 3))
+    return (
+        Window(**window).seen(np, x, 0.0).sum((2, 3), dtype=np.promote_types(x.dtype, np.float32))
+    )
 
 
 _IMAGE = tensor("f16", 2, 3, 5, 6)
-_WINDOW = {"size": (3, 2), "stride": (2, 1), "dilation": (1, 2), "padding": (1, 0)}
+_WINDOW = Window((3, 2), (2, 1), (1, 2), (1, 0), (-1, 1)).attrs
+PAIRS = "size: pair, stride: pair, dilation: pair, padding: pair, more: pair"  # of a window
 defop(
     "pool",
     "The largest element of every window, or the sum in float32; beyond the edges are -infinity, or"
     " zeros.",
-    params="x, size: pair, stride: pair, dilation: pair, padding: pair, largest: bool",
+    params=f"x, {PAIRS}, largest: bool",
     type=_pool,
     eval=_pool_eval,
     kernel="window",

@@ -146,6 +146,27 @@ def counting_axis(type: TensorType, axis: int, shape: Sequence[Dim]) -> int | No
     return None
 
 
+def _surrounded(builder: Builder, op: Op) -> Value | None:
+    """Windows on an image with zeros along its edges are windows that reach beyond the edges."""
+    joined = _source(op.operands[0], "concat")
+    if joined is None or joined.attrs["axis"] < 2 or op.attrs.get("largest"):
+        return None
+    parts, axis = joined.operands, joined.attrs["axis"]
+    images = [at for at, part in enumerate(parts) if splat(part) != 0]
+    sizes = [part.tensor.shape[axis] for part in parts]
+    if len(images) != 1:
+        return None
+    (at,) = images
+    if not all(size.is_static for size in (*sizes[:at], *sizes[at + 1 :])):
+        return None
+    before, behind = sum(map(int, sizes[:at])), sum(map(int, sizes[at + 1 :]))
+    padding, more = list(op.attrs["padding"]), list(op.attrs["more"])
+    padding[axis - 2] += before
+    more[axis - 2] += behind - before
+    attrs = {**op.attrs, "padding": tuple(padding), "more": tuple(more)}
+    return builder.emit(op.name, parts[at], *op.operands[1:], **attrs)
+
+
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
@@ -256,6 +277,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "broadcast": (_no_change, _twice, _before_cast, _of_counter, _of_number),
     "permute": (_no_change, _permute_twice, _before_cast, _of_counter),
     "slice": (_no_change, _before_cast),
+    "convolve": (_surrounded,),
+    "convolve_each": (_surrounded,),
+    "pool": (_surrounded,),
     "cast": (_same_dtype, _cast_back),
     "mul": (_by_one,),
     "div": (_by_one,),

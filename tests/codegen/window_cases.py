@@ -17,14 +17,15 @@ PLAIN = Window((3, 3), (1, 1))
 EVEN = Window((3, 3), (1, 1), padding=(1, 1))
 HALVING = Window((5, 3), (2, 2), padding=(2, 1))
 ODD = Window((2, 3), (1, 2), dilation=(2, 1), padding=(1, 2))
-SPREAD = Window((3, 2), (3, 1), dilation=(1, 3), padding=(0, 3))
+SPREAD = Window((3, 2), (3, 1), dilation=(1, 3), padding=(0, 3), more=(2, -1))
 
 
 def _seen(x: Array, at: Window, around: float) -> Array:
     """The elements of all windows: [elements of one, batch, channels, rows, columns]."""
     (top, left), (down, across) = at.padding, at.stride
     batch, channels, height, width = x.shape
-    whole = np.full((batch, channels, height + 2 * top, width + 2 * left), around)
+    edges = [2 * before + more for before, more in zip(at.padding, at.more, strict=True)]
+    whole = np.full((batch, channels, height + edges[0], width + edges[1]), around)
     whole[:, :, top : top + height, left : left + width] = wide(x)
     rows = (whole.shape[2] - at.dilation[0] * (at.size[0] - 1) - 1) // down + 1
     columns = (whole.shape[3] - at.dilation[1] * (at.size[1] - 1) - 1) // across + 1
@@ -229,7 +230,7 @@ def _channel_block() -> Case:
 def pools() -> Iterator[Case]:
     """The largest element of every window, and the sum."""
     around = {True: -INF, False: 0.0}
-    for number, at in enumerate((PLAIN, EVEN, HALVING, ODD, Window((2, 2), (2, 2)))):
+    for number, at in enumerate((PLAIN, EVEN, HALVING, ODD, SPREAD)):
         for largest in (True, False):
 
             def build(b: Builder, x: Value, at: Window = at, largest: bool = largest) -> Value:

@@ -57,6 +57,13 @@ F16 = "float16"
             " clamp(batch_norm(y, m, v, g, m), 0.0, 6.0) + x }",
             "elementwise convolution",
         ),
+        # zeros that a program puts around an image are not stored
+        (
+            f"(x: {F16}[N, 4, H, 9], w: {F16}[4, 1, 3, 3]) -> {F16}[N, 4, H - 2, 5]"
+            " { let y = concat(zeros([N, 4, H, 2]), x, zeros([N, 4, H, 1]), 3);"
+            " conv2d(y, w, stride: [1, 2], groups: 4) }",
+            "window",
+        ),
         # windows of one element are the image itself
         (
             f"(x: {F16}[1, 8, 9, 9], w: {F16}[4, 8, 1, 1]) -> {F16}[1, 4, 9, 9] {{ conv2d(x, w) }}",
