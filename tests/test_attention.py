@@ -5,6 +5,7 @@ Its kernels are tested by shape in `tests/codegen/attention_cases.py`.
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tlc
 from tests.codegen.attention_cases import exact_attention
 from tests.ir.kernels import families, optimised
 from tlc import driver
+from tlc.runtime.devices import toolchain
 
 Array = np.ndarray[Any, Any]
 SIZES = ((1, 1), (3, 2), (7, 31), (33, 33), (1, 130))
@@ -116,6 +118,48 @@ def test_rows_that_keep_nothing_are_nan_and_no_keys_give_zeros() -> None:
     assert np.isnan(found[:150]).all()
     np.testing.assert_allclose(found[150:], 1, rtol=2**-20)
     np.testing.assert_array_equal(model.run("f", ones, ones[:0], ones[:0]), 0)
+
+
+@pytest.fixture(params=["this processor", "AVX2"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kernels are compiled for; this processor may have wider lanes and a matrix unit."""
+    if request.param == "AVX2":
+        if platform.machine() != "x86_64":
+            pytest.skip("needs an x86-64 processor")
+        flags = ["-march=x86-64-v3"]
+        monkeypatch.setattr(toolchain, "target", lambda: (flags, "AVX2"))
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize(("n", "m", "depth", "width"), [(70, 150, 40, 33), (9, 300, 64, 64)])
+def test_blocks_with_infinities_and_nan(n: int, m: int, depth: int, width: int) -> None:
+    text = (
+        f"fn f(q: float16[{n}, 2, {depth}], k: float16[{m}, 1, {depth}],"
+        f" v: float16[{m}, 1, {width}], s: float16[{n}, {m}]) {{ attention(q, k, v, s > 0.0) }}"
+    )
+    model = tlc.compile("a.tl", text=text, device="cpu")
+    rng = np.random.default_rng(7)
+    q, k = normal(rng, "float16", n, 2, depth), normal(rng, "float16", m, 1, depth)
+    v, s = normal(rng, "float16", m, 1, width), normal(rng, "float16", n, m)
+    heads = [np.moveaxis(x.astype(np.float64), 1, 0) for x in (q, k.repeat(2, 1), v.repeat(2, 1))]
+    for case in ("finite", "an infinite value", "a key that is NaN", "an infinite query"):
+        match case:
+            case "an infinite value":
+                heads[2][:, 3, 5], v[3, 0, 5] = np.inf, np.inf
+            case "a key that is NaN":
+                heads[1][:, m - 1, 0], k[m - 1, 0, 0] = np.nan, np.nan
+            case "an infinite query":
+                heads[0][1, 4, 2], q[4, 1, 2] = np.inf, np.inf
+        scores = np.where(s > 0, heads[0] @ heads[1].swapaxes(1, 2) / depth**0.5, -np.inf)
+        with np.errstate(invalid="ignore"):
+            weights = np.exp(scores - np.nanmax(scores, -1, keepdims=True, initial=-1e30))
+            weights /= weights.sum(-1, keepdims=True)
+            exact = np.moveaxis(weights @ heads[2], 0, 1)
+        found = model.f(q, k, v, s).reshape(exact.shape)
+        number = np.isfinite(exact)
+        # of sizes below 1: half a unit of float16, and sums of some hundred floats
+        np.testing.assert_allclose(found[number], exact[number], rtol=2**-11, atol=2**-13)
+        assert not np.isfinite(found[~number]).any(), case
 
 
 KEPT_APART = {

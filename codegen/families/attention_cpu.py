@@ -17,6 +17,7 @@ from tlc.ir.core import Value
 
 GROUP = 6  # rows of the micro-kernel
 KEYS = 128  # of a block
+DEEPEST = 256  # elements of a row that a processor's matrix unit takes
 FEW = 4  # rows for which it does not pay to turn keys into panels
 
 
@@ -52,9 +53,9 @@ class Finish:
 
 
 def _tile(attention: Attention, rows: int | None) -> Tile:
-    """Queries and what is added up take about 190 KiB of stack at most."""
+    """Queries and what is added up take about 190 KiB of cache at most."""
     group = GROUP if rows is None else -(-rows // -(-max(1, rows) // GROUP))
-    most = max(GROUP, min(96, 24576 // (attention.depth + attention.width) // GROUP * GROUP))
+    most = max(GROUP, min(192, 24576 // (attention.depth + attention.width) // GROUP * GROUP))
     if rows is None:
         return Tile(most, group, KEYS)
     return Tile(max(group, min(most // group * group, -(-rows // group) * group)), group, KEYS)
@@ -62,14 +63,18 @@ def _tile(attention: Attention, rows: int | None) -> Tile:
 
 def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
     region, sizes = draft.region, draft.sizes
+    keys, values = attention.key, attention.value
+    few = rows is not None and rows <= FEW
+    halves = keys.access.encoding == values.access.encoding == region.out.dtype == "f16"
+    beside = keys.along == ONE and values.along == ONE
+    unit = not few and halves and beside and attention.depth <= DEEPEST
     tile = _tile(attention, rows)
     head_lines, row_lines, names = attention.names(sizes)
     row_tiles = (attention.row_count + (tile.rows - 1)) // tile.rows
     tiles = attention.head_count * row_tiles
     place = positions(sizes, "tile", [("m0", row_tiles, tile.rows)], True)
     place[-1] = place[-1].replace("const uint b", "const uint head")
-    query = _query(draft, attention, row_lines, names)
-    keys, values = attention.key, attention.value
+    query = _query(draft, attention, row_lines, names, unit)
     layout = "nt" if keys.along == ONE else "nn" if keys.key == ONE else "any"
     panel, element = None, ""
     key_place = _place(sizes, keys, names)
@@ -84,11 +89,15 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
         element = scalar_load(keys.access, at)
     at = plus(_place(sizes, values, names), offset(sizes, ZERO, [values.key], ["n"]))
     value = lane_reader(region, sizes, _side(values), at, values.along, "d")
-    few = rows is not None and rows <= FEW
     mixes = few and values.along == ONE and values.access.encoding in ("f16", "f32")
     bounds = attention.bounds.statements(sizes, names)
     score = _score(draft, attention, row_lines, names)
     after = _after(draft, attention, row_lines, names)
+    room, mixed_stride = tile.rows, -(-attention.width // 32) * 32
+    panel_rows = -(-attention.depth // 8) * 8
+    if unit:  # as templates/matrix_unit.cpu.metal.j2 takes operands
+        room, mixed_stride = -(-tile.rows // 16) * 16, mixed_stride + 16
+        panel_rows = max(-(-attention.depth // 32) * 32, tile.keys)
     lines = [*query.row, *bounds, *score.start, *after.start]
     lines += [key_place, element, *(panel.start if panel else []), *value.start]
     total = "totals[i]"
@@ -112,6 +121,12 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
         layout=layout,
         direct=few and layout == "nt" and keys.access.encoding in ("f16", "f32"),
         mixes=mixes,
+        unit=unit,
+        room=room,
+        query_stride="TLC_LEFT" if unit else f"{-(-attention.depth // 8) * 8}u",
+        stride="TLC_LEFT" if unit else f"{tile.keys}u",
+        mixed_stride=mixed_stride,
+        panel_rows=panel_rows,
         step_key=sizes(keys.key),
         step_value=sizes(values.key),
         panel=panel,
@@ -132,12 +147,14 @@ def _place(sizes: Sizes, matrix: Matrix, names: Sequence[str]) -> str:
     return offset(sizes, matrix.access.offset, matrix.lead, names)
 
 
-def _query(draft: Draft, attention: Attention, row_lines: list[str], names: Sequence[str]) -> Query:
+def _query(
+    draft: Draft, attention: Attention, row_lines: list[str], names: Sequence[str], unit: bool
+) -> Query:
     region, sizes = draft.region, draft.sizes
     accesses = region.reads([attention.queries])
     *outer, inner = attention.cut
     count = len(attention.lead)
-    to = f"queries + i * {-(-attention.depth // 8) * 8}u"
+    to = f"queries + i * {'TLC_LEFT' if unit else f'{-(-attention.depth // 8) * 8}u'}"
     if outer:
         cut_lines, cut = split(sizes, "at", attention.cut, "a")
         scope = Scope(region, SCALARS, sizes)
