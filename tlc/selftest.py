@@ -209,8 +209,15 @@ def selftest(options: dict[str, Any]) -> int:
                  "problem": problem}
             )  # fmt: skip
     failed = sum(not row["passed"] for row in rows)
+    device = getattr(model._program, "device", None)
+    probes: dict[str, Any] = {}
+    if device is not None and device.profile == "apple":
+        from tlc.probes import probe
+
+        probes = probe(device, timed=not model.device.startswith("emulator"))
     if options["json"]:
-        print(json.dumps({"tlc": __version__, "device": model.device, "rows": rows}, indent=1))
+        report = {"tlc": __version__, "device": model.device, "rows": rows, "probes": probes}
+        print(json.dumps(report, indent=1))
         return 1 if failed else 0
     print(f"tlc {__version__} on {model.device}; errors as parts of what is allowed")
     for row in rows:
@@ -218,6 +225,9 @@ def selftest(options: dict[str, Any]) -> int:
         said = row["problem"] or error
         state = "ok" if row["passed"] else "FAILED"
         print(f"{state:8}{row['family']:15}{row['dtype']:9}{said}")
+    for name, value in probes.items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        print(f"{name}: {', '.join(f'{k} {v}'.strip() for k, v in parts)}")
     print(f"{len(rows) - failed} passed, {failed} failed, each for {len(SIZES)} sizes")
     return 1 if failed else 0
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.ir.kernels import kernels as kernels_of
-from tlc import driver, selftest
+from tlc import driver, probes, selftest
 from tlc.cli import run
 from tlc.codegen.kernels import FAMILIES
+from tlc.runtime.devices.emulator import EmulatorDevice
 from tlc.runtime.msl import emulator
+from tlc.runtime.msl.lint import lint
 
 TEXT = """#include <metal_stdlib>
 using namespace metal;
@@ -74,6 +76,21 @@ def test_selftest_runs_every_family(capsys: pytest.CaptureFixture[str]) -> None:
     built = driver.build("selftest.tl", text=selftest.program())
     families = {op.attrs["family"] for f in built.module.funcs for op in kernels_of(f)}
     assert families >= FAMILIES.keys() - {"append"}
+
+
+def test_probes_say_what_a_gpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "COPIED", 4096)
+    monkeypatch.setattr(probes, "LAUNCHES", 3)
+    for mode in ("checked", "fast"):
+        found = probes.probe(EmulatorDevice(mode))
+        assert found["threads of a threadgroup"] == {n: n for n in probes.SIZES}
+        # the emulator computes as IEEE 754 says, but flushes denormal numbers
+        answers = dict.fromkeys(probes.QUESTIONS, False)
+        answers |= dict.fromkeys(probes.QUESTIONS[:2], True)
+        assert found["float32"] == answers
+        assert found["seconds of a launch"] > 0
+        assert found["bytes a second"] > 0
+    assert lint(probes.text(), own=True) == []
 
 
 def test_selftest_notices_a_wrong_result(

@@ -1,0 +1,1 @@
+../../tlc/probes.py
