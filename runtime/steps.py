@@ -8,7 +8,6 @@ on such symbols is prepared again for each of their values, and kept.
 from __future__ import annotations
 
 import struct
-import sys
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, evaluate, numel, size, symbols
@@ -271,10 +270,7 @@ class Host:
         """A step of none of the kinds above: it prints, reads, saves or is about texts."""
         match step[0]:
             case "print":
-                text = self.line(step[1], step[2], bound, sizes)
-                self._write(text)
-                if text[-1:] != "\n":
-                    sys.stdout.flush()  # more of the line comes later, and somebody is waiting
+                self._write(self.line(step[1], step[2], bound, sizes))
             case "text":
                 sizes[step[1]] = self.texts.read(step[2], step[3])
             case "text_of":

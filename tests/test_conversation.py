@@ -155,7 +155,7 @@ class Person:
 def conversation(folder: Path) -> Conversation:
     given = {"temperature": "0", "max_tokens": "90"}
     chat = generator(str(folder / "chat.metallib"), seed=0)
-    return Conversation(chat, lambda messages: "we said", given)
+    return Conversation(chat, lambda messages: "we said", given, lambda text: print(text, end=""))
 
 
 def test_ctrl_c_stops_the_answer_and_the_next_ends(
@@ -196,3 +196,24 @@ def test_mistakes(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "p.tl").write_text("print(1)\n")
     said = refused(folder, str(tmp_path / "p.tl"), "--system", "Be brief.")
     assert "`--system` is for conversations, and this is none" in said
+
+
+def test_a_pipe_gets_an_answer_piece_by_piece_when_it_asks_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pipe(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed += bool(self.getvalue())
+
+    given = ("--template", str(folder / "llama2.jinja"), "--prompt", "more", *COLD)
+    flushed = []
+    for options in ((), ("--stream",)):
+        pipe = Pipe()
+        with contextlib.redirect_stdout(pipe):
+            assert run(["run", str(folder / "chat.metallib"), *given, *options]) == 0
+        assert pipe.getvalue().startswith("/Cp x")
+        flushed.append(pipe.flushed)
+    assert flushed[0] == 0
+    assert flushed[1] >= 5

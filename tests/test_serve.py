@@ -22,7 +22,7 @@ from tlc.generation import Cut, Generator, Request
 from tlc.openai_api import Limits
 from tlc.runtime.errors import RunError
 from tlc.runtime.tokenizer import load_tokenizer
-from tlc.runtime.tokenizer.tokenizer import Stream
+from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
 from tlc.serve import application
 
 COMPLETIONS = "/v1/completions"
@@ -177,6 +177,30 @@ def test_a_conversation_streams(chat: App) -> None:
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(p["choices"][0]["delta"]["content"] for p in pieces) == whole
     assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == ({}, "length")
+
+
+def test_only_what_is_new_is_read(chat: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tokens that the program is given for each request."""
+    read: list[str] = []
+    encode = Tokenizer.encode
+
+    def watched(self: Tokenizer, text: str, around: bool = True) -> list[int]:
+        read.append(text)
+        return encode(self, text, around)
+
+    monkeypatch.setattr(Tokenizer, "encode", watched)
+    talk = ["more"]
+    for turn in ("we said", "and"):
+        talk += [reply(chat, *talk).json["choices"][0]["message"]["content"], turn]
+    assert read == ["[INST] more [/INST]", " </s><s>[INST] we said [/INST]"]
+    reply(chat, "more", "/Cp x", "we said", max_tokens=2)  # an argument that is read in the loop
+    reply(chat, "more", seed=3)
+    reply(chat, "more", "/Cp x", "we said", seed=3)
+    assert read[2:] == [
+        "[INST] more [/INST]/Cp x </s><s>[INST] we said [/INST]",
+        "[INST] more [/INST]",
+        "[INST] more [/INST]/Cp x </s><s>[INST] we said [/INST]",
+    ]
 
 
 def test_conversations_by_turns_do_not_mix(chat: App) -> None:

@@ -34,11 +34,13 @@ class Conversation:
         generator: Generator,
         template: Callable[[Sequence[Mapping[str, str]]], str],
         given: Mapping[str, str],
+        write: Callable[[str], object],
         system: str = "",
     ) -> None:
-        """`template` writes messages for the model, `given` are arguments of the program."""
+        """`template` writes messages for the model, `given` are arguments of the program. `write`
+        takes what is answered."""
         self._generator, self._template, self._given = generator, template, given
-        self._messages: list[dict[str, str]] = []
+        self._write = write
         self._begin(system)
         self._forgotten: list[dict[str, str]] = []  # to make room for the turn at hand
         self._request: Request | None = None
@@ -129,8 +131,7 @@ class Conversation:
 
     def _tell(self, text: str) -> None:
         self._said.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        self._write(text)
 
     def _answered(self) -> None:
         request = self._request
@@ -140,8 +141,7 @@ class Conversation:
             self._messages.append({"role": "assistant", "content": "".join(self._said)})
         else:
             self._messages.pop()
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+        self._write("\n")
         if self._forgotten:
             turns = len(self._forgotten) // 2
             what = "turn is" if turns == 1 else f"{turns} turns are"
@@ -237,7 +237,12 @@ def _line_editing(terminal: bool) -> Iterator[None]:
             readline.write_history_file(path)
 
 
-def converse(program: Any, options: dict[str, Any], given: dict[str, str]) -> int:
+def converse(
+    program: Any,
+    options: dict[str, Any],
+    given: dict[str, str],
+    write: Callable[[str], object],
+) -> int:
     """`tlc run` of a program that converses; the exit code. Raises RunError."""
     from tlc.chat_template import chat_template
 
@@ -245,7 +250,7 @@ def converse(program: Any, options: dict[str, Any], given: dict[str, str]) -> in
     generator = Generator(program, None if context is None else int(context), program.seed)
     template = chat_template(generator.metadata, generator.tokenizer, options["template"])
     prompt = given.pop("prompt", None)
-    conversation = Conversation(generator, template, given, options["system"] or "")
+    conversation = Conversation(generator, template, given, write, options["system"] or "")
     if prompt is None:
         conversation.talk()
     else:

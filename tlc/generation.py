@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,9 +67,16 @@ class Generator:
         """
         self._program, self._seed = program, seed
         steps = list(walked(program.entry("main").record["steps"]))
-        texts = [step[2:4] for step in steps if step[0] == "text"]
         # arguments that the program reads: name -> what they are when left out
-        self.arguments = dict(name.split("=", 1) for source, name in texts if source == "arg")
+        self.arguments = _arguments(steps)
+        # those that it reads again for each answer
+        again = [list(walked(step[3])) for step in steps if step[0] == "loop"]
+        self.again = frozenset(
+            name
+            for inner in again
+            if any(_reads_lines(s) for s in inner)
+            for name in _arguments(inner)
+        )
         tokens = [step for step in steps if step[0] == "detokenize_next"]
         if "prompt" not in self.arguments or not tokens:
             raise RunError(
@@ -96,7 +103,7 @@ class Generator:
         """Answer the requests that `following` gives, until it gives None."""
         request = following()
         while request is not None:
-            run = _Run(request, following, self.context, self._most)
+            run = _Run(self, request, following)
             self._program.seed = self._seed_of(request)
             try:
                 self._program.call(self._program.entry("main"), (), _unread, texts=run)
@@ -110,12 +117,12 @@ class Generator:
                 run.fail(problem)
             request = following() if run.goes_on_after else None
 
-    def _most(self, request: Request) -> int | None:
+    def most(self, request: Request) -> int | None:
         """How many tokens the answer may have, when that is known."""
         if request.most is not None:
             return request.most
-        otherwise = self.arguments.get("max_tokens", "")
-        return int(otherwise) if otherwise.isdecimal() else None
+        text = request.given.get("max_tokens", self.arguments.get("max_tokens", ""))
+        return int(text) if text.isdecimal() else None
 
     def _seed_of(self, request: Request) -> int:
         if request.seed is not None:
@@ -127,6 +134,16 @@ def context_length(metadata: Mapping[str, object]) -> int | None:
     """The tokens that a model was trained to read, `llama.context_length` of a GGUF file."""
     found = metadata.get(f"{metadata.get('general.architecture')}.context_length")
     return found if isinstance(found, int) and found > 0 else None
+
+
+def _arguments(steps: Iterable[list[Any]]) -> dict[str, str]:
+    """The arguments that steps read, and what they are when left out."""
+    names = (step[3] for step in steps if step[0] == "text" and step[2] == "arg")
+    return dict(name.split("=", 1) for name in names)
+
+
+def _reads_lines(step: list[Any]) -> bool:
+    return step[0] == "text" and bool(step[2] == "input")
 
 
 def _unread(text: str) -> None:
@@ -151,25 +168,21 @@ class _Run(Texts):
     """What one run of the program reads, prints and makes of tokens."""
 
     __slots__ = (
-        "_context", "_cut", "_following", "_most", "_most_of", "_open", "_request", "_said",
-        "_total", "goes_on_after",
+        "_arguments", "_context", "_cut", "_following", "_generator", "_most", "_open", "_request",
+        "_said", "_total", "goes_on_after",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        request: Request,
-        following: Following,
-        context: int | None,
-        most: Callable[[Request], int | None],
-    ) -> None:
-        super().__init__({**request.given, "prompt": request.prompt})
-        self._following, self._context, self._most_of = following, context, most
+    def __init__(self, generator: Generator, request: Request, following: Following) -> None:
+        self._arguments = {**request.given, "prompt": request.prompt}
+        super().__init__(self._arguments)
+        self._generator, self._following = generator, following
+        self._context = generator.context
         self._total = 0  # tokens that the program holds
         self.goes_on_after = True  # whether there may be requests behind this run
         self._begin(request)
 
     def _begin(self, request: Request) -> None:
-        self._request, self._most = request, self._most_of(request)
+        self._request, self._most = request, self._generator.most(request)
         self._cut = Cut(request.stop)
         self._said: list[str] = []
         self._streams.clear()  # a character that the last answer left unfinished
@@ -186,13 +199,20 @@ class _Run(Texts):
         if request is None:
             self.goes_on_after = False
             return self.number("")
-        same = dict(request.given) == dict(before.given) and request.seed is before.seed is None
-        if not same or held is None or not request.prompt[len(held) :]:
+        if held is None or not request.prompt.startswith(held) or request.prompt == held:
             raise _Another(request)
-        if not request.prompt.startswith(held):
+        if not (request.seed is before.seed is None and self._alike(request, before)):
             raise _Another(request)
+        self._arguments.update(request.given)
+        for name in before.given.keys() - request.given.keys():
+            del self._arguments[name]
         self._begin(request)
         return self.number(request.prompt[len(held) :])
+
+    def _alike(self, request: Request, before: Request) -> bool:
+        """Whether two requests differ in nothing that the program reads only once."""
+        once = self._generator.arguments.keys() - self._generator.again
+        return all(request.given.get(name) == before.given.get(name) for name in once)
 
     def _held(self) -> str | None:
         """The text of the tokens that the program holds; None where a token wrote no text."""

@@ -73,6 +73,7 @@ _RUN = (
     Option("prompt", "the same as --arg prompt=TEXT", "TEXT"),
     Option("max-tokens", "the same as --arg max_tokens=N", "N"),
     Option("temperature", "the same as --arg temperature=T", "T"),
+    Option("stream", "write text as it is made, also where no terminal shows it"),
     Option("template", "a chat template in place of the model's: Jinja", "FILE"),
     Option("system", "the instruction that a conversation begins with", "TEXT"),
     Option("context", "tokens that a conversation may have; the model's when left out", "N"),

@@ -72,19 +72,31 @@ def _run(
     if _converses(steps):
         from tlc.conversation import converse
 
-        return converse(program, options, program.given)
+        return converse(program, options, program.given, _writer(options))
     for name in ("template", "system", "context"):
         if options[name] is not None:
             raise RunError("E0504", f"`--{name}` is for conversations, and this is none")
     if entry.params or options["input"] or options["output"]:
         _with_arrays(program, entry, options)
     else:
-        program.call(entry, (), sys.stdout.write, bool(options["print-full"]))
+        program.call(entry, (), _writer(options), bool(options["print-full"]))
         if not steps:
             _nothing_to_run(artifact.manifest)
     sys.stdout.flush()
     clock("run")
     return 0
+
+
+def _writer(options: dict[str, Any]) -> Callable[[str], object]:
+    """What writes texts: at once where somebody waits for the rest of a line."""
+    if not options["stream"] and not sys.stdout.isatty():
+        return sys.stdout.write
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    return write
 
 
 _SHORT = ("prompt", "max-tokens", "temperature")  # options that are arguments of that name
