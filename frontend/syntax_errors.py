@@ -122,6 +122,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"write `{start.text} = {start.text} {before.text} …`"
     if found.kind in ("=", "in") and kinds[:2] == ["for", "("]:
         return "a loop over numbers is written `for i in range(n) { … }`"
+    if found.kind == ".." and "=>" in expected:
+        return "a range of values is a condition behind a name: `n if n < 5 => …`"
     if found.kind == "=" and before.kind == "..":
         return "the end of `a..b` is left out: write `a..b + 1` for one more"
     if found.kind == ":" and start.kind == "fn" and before.kind == ")":

@@ -156,6 +156,9 @@ MISTAKES = {
         "print(zeros_like(ones([2])))\n",
         "print(pi)\n",
         "let v = [1, 2]\nprint(v.pop())\n",
+        "if 1 { print(2) }\n",
+        "let s = match 7 { 0..5 => 1, _ => 2 }\n",
+        "fn f(x: float16[N]): float16[N] { x }\n",
     ],
     "running": [
         "let i = argmax(tensor([0.0, 0.0, 1.0])) + 3\nprint(ones([5])[i])\n",

@@ -18,7 +18,7 @@ def leaves(name: str, value: Lowered) -> Leaves:
     found: Leaves = {}
     if not is_composite(value):
         return {name: value}
-    for path, part in _parts(value):
+    for path, part in parts(value):
         found.update(leaves(name + path, part))
     return found
 
@@ -30,28 +30,30 @@ def flat(values: Mapping[str, Lowered]) -> Leaves:
     }
 
 
-def rebuilt(name: str, like: Lowered, parts: Mapping[str, Lowered]) -> Lowered:
+def rebuilt(name: str, like: Lowered, found: Mapping[str, Lowered]) -> Lowered:
     """A value built as another one is, from leaves by path."""
     if not is_composite(like):
-        return parts[name]
-    built = {path: rebuilt(name + path, part, parts) for path, part in _parts(like)}
-    return _made(like, list(built.values()))
+        return found[name]
+    built = {path: rebuilt(name + path, part, found) for path, part in parts(like)}
+    return made(like, list(built.values()))
 
 
 def mapped(value: Lowered, change: Callable[[Lowered], Lowered]) -> Lowered:
     """The value with every leaf replaced."""
     if not is_composite(value):
         return change(value)
-    return _made(value, [mapped(part, change) for _, part in _parts(value)])
+    return made(value, [mapped(part, change) for _, part in parts(value)])
 
 
-def _parts(value: Lowered) -> list[tuple[str, Lowered]]:
+def parts(value: Lowered) -> list[tuple[str, Lowered]]:
+    """The parts of a composite, each with its path from there."""
     if isinstance(value, Struct):
         return [(f".{name}", part) for name, part in value.fields.items()]
     return [(f"[{at}]", part) for at, part in enumerate(value)]
 
 
-def _made(like: Lowered, parts: list[Lowered]) -> Lowered:
+def made(like: Lowered, parts: list[Lowered]) -> Lowered:
+    """A composite of the same kind as another, of these parts."""
     if isinstance(like, Struct):
         return Struct(like.decl, dict(zip(like.fields, parts, strict=True)), like.owner)
     if isinstance(like, Pieces):

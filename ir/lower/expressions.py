@@ -125,7 +125,8 @@ def condition(cx: Context, node: ast.Expr) -> bool | Dim:
                 hint="`where(mask, a, b)` chooses element by element" if not one else "",
             )
         return Dim.of(reading.read(cx, value, node.span))
-    cx.fail("E0302", f"a condition is a bool, and this is {describe(value)}", node.span)
+    hint = "compare it, as with `!= 0`" if whole(value) is not None else ""
+    cx.fail("E0302", f"a condition is a bool, and this is {describe(value)}", node.span, hint=hint)
 
 
 def _if(cx: Context, test: ast.Expr, then: ast.Expr, orelse: ast.Expr, span: Span) -> Lowered:

@@ -10,7 +10,8 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.handed import as_type
+from tlc.ir.lower.handed import as_type, elements_dtype
+from tlc.ir.lower.literals import literal
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
 from tlc.ir.types import TensorType
@@ -48,6 +49,9 @@ class Merge:
         """One value for both: the same thing, a number of the host, or a result of the `if`."""
         if then is NEVER or orelse is NEVER:
             return self._only(what, then, orelse)
+        dtype = _grown(then, orelse)
+        if dtype is not None:
+            return self._tensor(what, self._vector(0, then, dtype), self._vector(1, orelse, dtype))
         if composite.is_composite(then) and composite.is_composite(orelse):
             return self._parts(what, then, orelse)
         then, orelse = self._read(0, then, orelse), self._read(1, orelse, then)
@@ -81,12 +85,20 @@ class Merge:
         self.cx.builder.block = outer
         return found
 
+    def _vector(self, at: int, value: Lowered, dtype: str) -> Value:
+        """An array of numbers as a tensor, made in its branch."""
+        outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
+        found = value if isinstance(value, Value) else literal(self.cx, value, dtype, self.span)
+        self.cx.builder.block = outer
+        return found
+
     def _parts(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
-        a, b = composite.leaves(what, then), composite.leaves(what, orelse)
-        if type(then) is not type(orelse) or a.keys() != b.keys():
+        a, b = composite.parts(then), composite.parts(orelse)
+        arrays = isinstance(then, list) and isinstance(orelse, list)
+        if not (arrays or type(then) is type(orelse)) or [p for p, _ in a] != [p for p, _ in b]:
             self._differ(what, then, orelse)
-        joined = {path: self.join(path, a[path], b[path]) for path in a}
-        return composite.rebuilt(what, then, joined)
+        pairs = zip(a, b, strict=True)
+        return composite.made(then, [self.join(what + path, x, y) for (path, x), (_, y) in pairs])
 
     def _only(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
         """The value of the branch that comes back; the other one never hands anything on."""
@@ -144,11 +156,24 @@ class Merge:
         return then.with_shape(a if a == b else self._number(a, b) for a, b in pairs)
 
     def _differ(self, what: str, then: Lowered, orelse: Lowered) -> None:
-        self.cx.fail(
-            "E0302",
-            f"{what} is {describe(then)} in one branch and {describe(orelse)} in the other",
-            self.span,
-        )
+        shown, hint = [describe(then), describe(orelse)], ""
+        if isinstance(then, list) and isinstance(orelse, list):
+            shown = [f"an array of {len(side)}" for side in (then, orelse)]
+            hint = "where run time decides, only arrays of numbers change their length"
+        text = f"{what} is {shown[0]} in one branch and {shown[1]} in the other"
+        self.cx.fail("E0302", text, self.span, hint=hint)
+
+
+def _grown(then: Lowered, orelse: Lowered) -> str | None:
+    """The dtype of what is an array of numbers in both branches, longer in one, or a tensor that it
+    has become already; None for all else."""
+    both = [v for v in (then, orelse) if isinstance(v, list)]
+    if len(both) == 2:
+        return None if len(then) == len(orelse) else elements_dtype([*then, *orelse])
+    for array, other in ((then, orelse), (orelse, then)):
+        if isinstance(array, list) and isinstance(other, Value) and other.tensor.rank == 1:
+            return other.tensor.dtype if not array or elements_dtype(array) else None
+    return None
 
 
 def _fits(type: TensorType, joined: TensorType) -> bool:

@@ -47,6 +47,11 @@ def limited(cx: Context, length: int, span: Span) -> None:
 def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Lowered:
     """An operator applied to two values: at build when both are known, else as an operation."""
     left, right = first_piece(left), first_piece(right)
+    if op == "*" and isinstance(left, str | Text) != isinstance(right, str | Text):
+        word, times = (left, right) if isinstance(left, str | Text) else (right, left)
+        number = reading.count(cx, times, node.span)
+        if number is not None:
+            return _repeated(cx, word, number, node.span)
     # the index that `argmax` finds is a number to count on with
     counts = op in "+-*/%" and reading.is_whole(left) and reading.is_whole(right)
     truths = reading.is_truth(left) and reading.is_truth(right)
@@ -80,18 +85,19 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         case "+", str(), str():
             limited(cx, len(left) + len(right), node.span)
             return left + right
-        case "*", str(), int() if not isinstance(right, bool):
-            limited(cx, len(left) * max(right, 0), node.span)
-            return left * right
-        case "*", int(), str() if not isinstance(left, bool):
-            limited(cx, len(right) * max(left, 0), node.span)
-            return left * right
         # on their own, arrays are float16 tensors
         case _, list() | Range(), list() | Range() | int() | float() | Dim():
             return _tensor_binary(cx, op, left, right, node)
         case _, int() | float() | Dim(), list() | Range():
             return _tensor_binary(cx, op, left, right, node)
     no_operator(cx, op, left, right, node)
+
+
+def _repeated(cx: Context, word: str | Text, times: int | Dim, span: Span) -> Lowered:
+    if isinstance(word, str) and isinstance(times, int):
+        limited(cx, len(word) * max(times, 0), span)
+        return word * times
+    return texts.repeated(cx, word, Dim.of(times), span)
 
 
 def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -> Lowered:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 
 from tlc.frontend.source import Span
-from tlc.ir.core import Value
+from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import tensors
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, is_number, show
+from tlc.ir.opdef import OPS
 
 # text, a number, the place of a tensor, what a number stands for (a `flag` or a `text`), or parts
 # in a form
@@ -140,3 +141,22 @@ def _kept(cx: Context, parts: tuple[Part, ...], operands: list[Value], span: Spa
     cx.builder.span = span
     cx.builder.append("text_of", *operands, parts=parts, symbol=symbol)
     return Text(Dim.of(symbol))
+
+
+def repeated(cx: Context, word: str | Text, times: Dim, span: Span) -> Text:
+    """A string so many times behind itself: a loop that run time goes round."""
+    new, empty = cx.program.new_symbol, _kept(cx, ("",), [], span).dim
+    so_far, at, behind, end = new(), new(), new(), new()
+    piece: Part = word if isinstance(word, str) else ("text", word.dim)
+    outer, cx.builder.block = cx.builder.block, Block()
+    longer = _kept(cx, (("text", Dim.of(so_far)), piece), [], span).dim
+    region, cx.builder.block = cx.builder.block, outer
+    region.ops.append(Op(OPS["yield"], [], {}))
+    cx.builder.append(
+        "loop",
+        regions=[region],
+        condition=Dim.of(at).compare("<", times),
+        ints=((so_far, empty, longer, behind), (at, Dim.of(0), Dim.of(at) + 1, end)),
+        results=(),
+    )
+    return Text(Dim.of(behind))

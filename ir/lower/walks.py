@@ -35,7 +35,8 @@ def walk(cx: Context, value: Lowered, span: Span) -> list[Lowered] | Walk:
             return Walk(Dim.of(0), value.tensor.shape[0], row)
         case Zipped(parts=parts):
             return _together(cx, [walk(cx, part, span) for part in parts], span)
-    cx.fail("E0302", f"{describe(value)} cannot be walked by `for`", span)
+    hint = f"numbers are walked as `range({span.text})`" if whole(value) is not None else ""
+    cx.fail("E0302", f"{describe(value)} cannot be walked by `for`", span, hint=hint)
 
 
 def _together(
