@@ -2,7 +2,8 @@
 
 clang reads the text as C++ for OpenCL 2021, the near relative of Metal that it knows: see
 native/lint.h. What that allows and Metal does not is found among the tokens (lint_text.py) and in
-the syntax tree (lint_tree.py). Not covered: template kernels, methods, textures, vectors of bool.
+the syntax tree (lint_tree.py). A template kernel is read as a template function, of which its
+instances are made. Not covered: methods of objects in memory, textures, matrices, vectors of bool.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import re
 from tlc.runtime.devices import toolchain
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.attributes import extract
-from tlc.runtime.msl.build import DEFAULT_VERSION, NATIVE
+from tlc.runtime.msl.build import DEFAULT_VERSION, NATIVE, preprocess, usable
 from tlc.runtime.msl.lint_text import check_text
 from tlc.runtime.msl.lint_tree import check_tree
-from tlc.runtime.msl.tokens import Token, render, tokenize
+from tlc.runtime.msl.tokens import Token, opening, render, tokenize
 from tlc.runtime.msl.words import literal
 
 # code -> (name, what it is about)
@@ -43,6 +44,9 @@ RULES = {
 _VECTORS = re.compile(
     r"(?:bool|u?char|u?short|u?int|u?long|float|half|bfloat)[234]"
 )  # of which vectors are made by name
+_KERNEL_MACRO = re.compile(r"#\s*define\b.*\[\[", re.DOTALL)  # that makes kernels
+_MARKER = re.compile(r'#\s*(\d+) "')
+_RESERVED = frozenset(("local", "global", "private", "generic"))  # in OpenCL, not in Metal
 _MESSAGE = re.compile(r"^(\S*?):(\d+):(\d+): (error|warning|fatal error): (.*)$", re.MULTILINE)
 _FLAGS = (
     *("-target", "x86_64-linux-gnu", "-x", "cl", "-cl-std=clc++2021", "-cl-no-stdinc"),
@@ -78,6 +82,8 @@ def lint(text: str, *, version: str = DEFAULT_VERSION, own: bool = False) -> lis
         found.append(Message(line, code, text))
 
     tokens = tokenize(text)
+    if any(_KERNEL_MACRO.match(token.text) for token in tokens if token.kind == "directive"):
+        tokens = _expanded(text, version)
     check_text(tokens, number, own, add)
     source = f'#include "lint.h"\n# 1 "kernels.metal"\n{_rewritten(tokens)}\n'
     tool = toolchain.usable(toolchain.find(), who="the lint")
@@ -109,6 +115,18 @@ def _user_line(messages: str, start: int) -> int:
     return int(found[1]) if found else 0
 
 
+def _expanded(text: str, version: str) -> list[Token]:
+    """The tokens of a text with its macros replaced, each with its line in the text."""
+    tokens = tokenize(preprocess(text, "kernels.metal", usable(), version=version))
+    offset = 0
+    for token in tokens:
+        marker = _MARKER.match(token.text) if token.kind == "directive" else None
+        if marker:
+            offset = int(marker[1]) - token.line - 1
+        token.line += offset
+    return tokens
+
+
 def _rewritten(tokens: list[Token]) -> str:
     """The text as C++ for OpenCL: no attributes nor includes, vectors made by a function."""
     kept, attributes = extract(tokens)
@@ -130,6 +148,21 @@ def _rewritten(tokens: list[Token]) -> str:
                 token.text = "constexpr constant"  # its value has to be known to the compiler
         elif follows == "(" and _VECTORS.fullmatch(token.text):
             token.text = f"{made}<{token.text}>"
-        if any(a.name == "kernel" for a in attributes.get(at, ())):
+        elif token.text in _RESERVED:
+            token.text += "_"
+        own = {a.name for a in attributes.get(at, ())}
+        if "kernel" in own and not _is_template(kept, at):
             token.text = f"kernel {token.text}"
+        elif token.text == "kernel" and _is_template(kept, at):
+            token.dead = True
+        elif token.text == ";" and "function_constant" in own:
+            token.text = " = {};"  # some value
     return render(kept)
+
+
+def _is_template(tokens: list[Token], at: int) -> bool:
+    """Whether a declaration that begins here is that of a template, or an instance of one."""
+    before = at - 1
+    if before > 0 and tokens[before].text == ">":
+        before = opening(tokens, before) - 1
+    return before >= 0 and tokens[before].text == "template"

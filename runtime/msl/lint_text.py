@@ -76,8 +76,11 @@ def check_text(tokens: Sequence[Token], version: int, own: bool, add: Add) -> No
     plain, attributes = extract([_copy(token) for token in tokens])
     for at, token in enumerate(plain):
         is_kernel = any(a.name == "kernel" for a in attributes.get(at, ()))
+        before = plain[at - 1].text if at else ""
+        if before == "template":
+            continue  # an instance, whose parameters are the template's
         if is_kernel or (token.text == "kernel" and token.kind == "name"):
-            _kernel(plain, at, attributes, own, add)
+            _kernel(plain, at, attributes, own, before == ">", add)
     if own:
         _meetings(plain, add)
 
@@ -118,9 +121,13 @@ def _kernel(
     at: int,
     attributes: dict[int, list[Attribute]],
     own: bool,
+    is_template: bool,
     add: Add,
 ) -> None:
-    """Check the parameters of a kernel against their attributes."""
+    """Check the parameters of a kernel against their attributes.
+
+    Metal gives buffers without an index the next free one; here only templates may leave it so.
+    """
     opens = at
     while opens < len(tokens) and tokens[opens].text not in ("(", ";", "{"):
         opens += 1
@@ -132,7 +139,10 @@ def _kernel(
     taken: dict[tuple[str, int], str] = {}
     widths: set[str] = set()
     for begin, end in split(tokens, opens + 1, closing(tokens, opens)):
-        _parameter(tokens[begin:end], attributes.get(end, []), taken, widths, own, add)
+        given = attributes.get(end, [])
+        spaces = {t.text for t in tokens[begin:end]} & {"device", "constant", "threadgroup"}
+        if given or not (is_template and spaces):
+            _parameter(tokens[begin:end], given, taken, widths, own, add)
     if len(widths) > 1:
         add(line, "M08", f"kernel `{name}`: positions of {' and '.join(sorted(widths))} components")
     if own:

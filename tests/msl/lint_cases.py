@@ -26,8 +26,40 @@ def parameters(text: str, body: str = "o[0] = 1.0f;") -> str:
 OUT = "device float* o [[buffer(0)]]"
 GRID = "uint i [[thread_position_in_grid]]"
 
+
+def template(body: str, instances: str) -> str:
+    """A template kernel of T, and its instances."""
+    return (
+        f"{HEAD}template <typename T> [[kernel]] void k(device const T* a [[buffer(0)]],"
+        f" device T* o [[buffer(1)]], {GRID}) {{\n{body}\n}}\n{instances}\n"
+    )
+
+
+INSTANCE = "#define MAKE(T) template [[host_name(#T)]] [[kernel]] decltype(k<T>) k<T>;\n"
+CONSTANTS = (
+    "constant bool reversed [[function_constant(0)]];\n"
+    "constant int factor [[function_constant(1)]];\n"
+    "constant int scale = is_function_constant_defined(factor) ? factor : 10;\n"
+)
+
 # name -> text, code, version of Metal
 WRONG: dict[str, tuple[str, str, str]] = {
+    # templates and macros
+    "another space in a template": (
+        template("threadgroup T* p = a; o[i] = p[0];", f"{INSTANCE}MAKE(float)"),
+        "M01",
+        "2.3",
+    ),
+    "ambiguous in one instance": (
+        template("o[i] = max(a[i], 1.0f);", f"{INSTANCE}MAKE(float)\nMAKE(half)"),
+        "M01",
+        "2.3",
+    ),
+    "double in a macro": (
+        f"{HEAD}#define K(n) kernel void n({OUT}, {GRID}) {{ double d = 1.0; o[i] = d; }}\nK(k)\n",
+        "M04",
+        "2.3",
+    ),
     # address spaces
     "threadgroup to device": (kernel("device float* p = sh; p[0] = 1.0f;"), "M01", "2.3"),
     "constant to device": (kernel("device float* p = &s; o[0] = p[0];"), "M01", "2.3"),
@@ -218,6 +250,32 @@ WRONG: dict[str, tuple[str, str, str]] = {
 }
 
 RIGHT: dict[str, tuple[str, str]] = {
+    "instances of a template": (
+        template("o[i] = max(a[i], T(1));", f"{INSTANCE}MAKE(float)\nMAKE(half)"),
+        "2.3",
+    ),
+    "kernels of a macro": (
+        f"{HEAD}#define K(n, f) kernel void n({OUT}, {GRID}) {{ o[i] = f(o[i]); }}\n"
+        "K(a, exp)\nK(b, sqrt)\n",
+        "2.3",
+    ),
+    "function constants": (
+        kernel("o[i] = (reversed ? a[i] : 1.0f) * float(scale);", CONSTANTS),
+        "2.3",
+    ),
+    "words of OpenCL": (
+        kernel(
+            "float local = a[i]; threadgroup float global[4]; global[0] = local; o[i] = global[0];"
+        ),
+        "2.3",
+    ),
+    "packed vectors and matrices": (
+        kernel(
+            "packed_float3 p = float3(a[i]); float4x4 m = float4x4(s); float3 v = p;"
+            " o[i] = (m * transpose(m) * float4(v, 1.0f)).x;"
+        ),
+        "2.3",
+    ),
     "the usual": (kernel("threadgroup float t[8]; t[i & 7] = a[i]; o[i] = t[0] * s + 1.0;"), "2.3"),
     "constants": (kernel("o[i] = g[i & 1];", "constant float g[2] = {1.0f, 2.0f};\n"), "2.3"),
     "float4 of half4": (kernel("half4 h = half4(1.0h); float4 f = float4(h); o[i] = f.x;"), "2.3"),

@@ -32,6 +32,16 @@ def test_what_metal_takes_passes(name: str) -> None:
     assert lint(text, version=version) == []
 
 
+def test_large_libraries_pass() -> None:
+    text = (Path(__file__).parent / "features.metal").read_text()
+    assert lint(text, version="3.1") == []
+
+
+def test_a_message_about_a_macro_says_the_line_that_uses_it() -> None:
+    text, *_ = WRONG["double in a macro"]
+    assert {message.line for message in lint(text)} == {4}
+
+
 @pytest.mark.parametrize("name", NOT_OURS)
 def test_what_our_kernels_do_without_is_found(name: str) -> None:
     text, code = NOT_OURS[name]

@@ -53,6 +53,7 @@ typedef __bf16 bfloat;
 #define M_SQRT2_F 1.41421356237309504880f
 #define M_SQRT1_2_F 0.70710678118654752440f
 #define METAL_FUNC inline
+#define is_function_constant_defined(name) true
 
 namespace metal {
 template <class T, int N> using vec = T __attribute__((ext_vector_type(N)));
@@ -69,9 +70,17 @@ LINT_VECTORS(bfloat)
 typedef int2 bool2;  // OpenCL has no vectors of bool; comparisons give vectors of int
 typedef int3 bool3;
 typedef int4 bool4;
-struct packed_float2 { float x, y; };
-struct packed_float3 { float x, y, z; };
-struct packed_float4 { float x, y, z, w; };
+#define LINT_PACKED(T, N, ...)           \
+  struct packed_##T##N {                 \
+    T __VA_ARGS__;                       \
+    packed_##T##N() = default;           \
+    packed_##T##N(T##N);                 \
+    operator T##N() const;               \
+    operator T##N() const constant;      \
+  };
+#define LINT_PACKED_VECTORS(T) LINT_PACKED(T, 2, x, y) LINT_PACKED(T, 3, x, y, z) LINT_PACKED(T, 4, x, y, z, w)
+LINT_PACKED_VECTORS(float) LINT_PACKED_VECTORS(half) LINT_PACKED_VECTORS(int) LINT_PACKED_VECTORS(uint)
+LINT_PACKED_VECTORS(short) LINT_PACKED_VECTORS(ushort) LINT_PACKED_VECTORS(char) LINT_PACKED_VECTORS(uchar)
 
 namespace metal {
 // `float4(...)` arrives as `metal::lint_make<float4>(...)`: as many elements as the vector has, or one
@@ -149,6 +158,29 @@ template <class To, class From> To lint_as_type(From f) {
   static_assert(sizeof(To) == sizeof(From), "as_type between types of different sizes");
   return To();
 }
+
+template <class T, int C, int R> struct matrix {
+  vec<T, R> columns[C];
+  matrix() = default;
+  explicit matrix(T);
+  template <class... A> explicit matrix(A...);
+  vec<T, R> operator[](int) const;
+  vec<T, R> operator[](int) const constant;
+};
+template <class T, int C, int K, int R> matrix<T, C, R> operator*(matrix<T, K, R>, matrix<T, C, K>);
+template <class T, int C, int R> vec<T, R> operator*(matrix<T, C, R>, vec<T, C>);
+template <class T, int C, int R> vec<T, C> operator*(vec<T, R>, matrix<T, C, R>);
+template <class T, int C, int R> matrix<T, C, R> operator*(matrix<T, C, R>, T);
+template <class T, int C, int R> matrix<T, C, R> operator+(matrix<T, C, R>, matrix<T, C, R>);
+template <class T, int C, int R> matrix<T, C, R> operator-(matrix<T, C, R>, matrix<T, C, R>);
+template <class T, int C, int R> matrix<T, R, C> transpose(matrix<T, C, R>);
+template <class T, int N> T determinant(matrix<T, N, N>);
+// a kernel may only point to types that are complete
+#define LINT_MATRIX(T, C, R) template struct matrix<T, C, R>; typedef matrix<T, C, R> T##C##x##R;
+#define LINT_MATRICES(T)                                                              \
+  LINT_MATRIX(T, 2, 2) LINT_MATRIX(T, 2, 3) LINT_MATRIX(T, 2, 4) LINT_MATRIX(T, 3, 2) \
+  LINT_MATRIX(T, 3, 3) LINT_MATRIX(T, 3, 4) LINT_MATRIX(T, 4, 2) LINT_MATRIX(T, 4, 3) LINT_MATRIX(T, 4, 4)
+LINT_MATRICES(float) LINT_MATRICES(half)
 
 enum class mem_flags : uint { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4 };
 mem_flags operator|(mem_flags, mem_flags);
