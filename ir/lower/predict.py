@@ -43,11 +43,13 @@ def _predict(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
     try:
         results = _run(cx, model, args[1:], node.span)
     except Refusal as problem:
-        cx.fail(problem.code, f"{model.path}: {problem}", node.span, hint=problem.hint)
+        hint = problem.hint or (_ON_A_MAC if problem.code == "E0610" else "")
+        cx.fail(problem.code, f"{model.path}: {problem}", node.span, hint=hint)
     return results[0] if len(results) == 1 else tuple(results)
 
 
 SPECIAL["predict"] = _predict
+_ON_A_MAC = "on a Mac, `--engine coreml` leaves the model to Core ML itself"
 
 
 def _run(cx: Context, model: Model, args: Sequence[Argument], span: Span) -> list[Value]:
