@@ -111,7 +111,7 @@ def _weight(sizes: Sizes, weights: Access, at: str) -> str:
 
 # ---- cpu ----------------------------------------------------------------------------------------
 
-_TOGETHER = 4  # rows of windows that are combined side by side
+_TOGETHER = 7  # rows of windows that are combined side by side, at most: 8 take longer
 _CLOSE, _MOST = 8192, 16384  # floats of a piece of the image: in the nearest cache, and at all
 
 
@@ -145,9 +145,9 @@ def _tile(plan: Plan) -> Piece | None:
     """The largest piece that fits; None where a single one does not."""
     window, (*_, rows, columns) = plan.image.window, plan.shape
     sizes = [
-        (pieces(rows, most, _TOGETHER), pieces(columns, across, 8))
+        (pieces(rows, most, _together(rows)), pieces(columns, across, 8))
         for across in (128, 64, 32, 16, 8)
-        for most in (64, 32, 16, 8, 4)
+        for most in (64, 32, 16, 8)
     ]
     made = [Piece.of(window, *size) for size in sizes]
     for limit in (_CLOSE, _MOST):
@@ -155,6 +155,10 @@ def _tile(plan: Plan) -> Piece | None:
         if fitting:
             return max(fitting, key=lambda piece: piece.rows * piece.columns)
     return None
+
+
+def _together(rows: Dim) -> int:
+    return pieces(rows, _TOGETHER, 1)
 
 
 def _staged(draft: Draft, plan: Plan, tile: Piece) -> Kernel:
@@ -186,8 +190,7 @@ def _staged(draft: Draft, plan: Plan, tile: Piece) -> Kernel:
         ]
 
     line = Rows(region, sizes)
-    step = image.access.strides[3] * tile.phases
-    lines = line.start(image.access, "place", step)
+    lines = line.start(image.access, "place", image.access.strides[3])
     work = max(1, draft.profile.work // (tile.rows * tile.columns))
     channel = "o" if plan.each == ONE else f"o / {sizes(plan.each)}"
     return draft.kernel(
@@ -199,7 +202,7 @@ def _staged(draft: Draft, plan: Plan, tile: Piece) -> Kernel:
         tiles=tiles,
         rows=rows,
         columns=columns,
-        together=_TOGETHER,
+        together=_together(rows),
         place=positions(sizes, "tile", cuts, batch != ONE),
         plane=image.plane(sizes, names[0], "c"),
         channel=channel,

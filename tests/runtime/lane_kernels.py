@@ -99,6 +99,10 @@ BODIES = {
         "const f8 x = ld8(a + i); y[group * 4u] = hsum8(x); y[group * 4u + 1u] = hmax8(x);"
         "y[group * 4u + 2u] = hmin8(x); y[group * 4u + 3u] = lane8(x, group % 8u);"
     ),
+    "every_second": (
+        "const f8 x = ld8(a + i), z = ld8(b + i);"
+        "st8(y + 2u * i, even8(x, z)); st8(y + 2u * i + 8u, odd8(x, z));"
+    ),
     "transpose": (
         "f8 r[8]; for (uint k = 0u; k < 8u; k++) r[k] = ld8(a + 8u * i + 8u * k); transpose8(r);"
         "for (uint k = 0u; k < 8u; k++) st8(y + 8u * i + 8u * k, r[k]); prefetch(a);"

@@ -216,6 +216,14 @@ def test_horizontal_operations_keep_their_order(half: Half) -> None:
     assert np.isnan(out).sum() == 3 + (3 % 8 == 5)
 
 
+def test_every_second_lane(half: Half) -> None:
+    a, b = (RANDOM.normal(size=(4, 8)).astype(np.float32) for _ in range(2))
+    out = np.empty((4, 2, 8), np.float32)
+    half.run("every_second", 4, out, a, b)
+    both = np.concatenate([a, b], 1)
+    np.testing.assert_array_equal(out, np.stack([both[:, ::2], both[:, 1::2]], 1))
+
+
 def test_transpose(half: Half) -> None:
     a = RANDOM.normal(size=(4, 8, 8)).astype(np.float32)
     out = np.empty_like(a)

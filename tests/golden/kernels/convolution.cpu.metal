@@ -66,6 +66,7 @@ kernel void convolution(
                         const i8 at = y * int(14u) + x * int(1u);
                         const bool whole = all8(real), some = any8(real);
                         const bool close = all8(at == iota8() + lane8(at, 0u));
+                        const bool even = all8(at == iota8() * int(2u) + lane8(at, 0u));
                         int places[8], exist[8];
                         sti8(places, at);
                         sti8(exist, select8(splati8(0), splati8(1), real));
@@ -78,6 +79,8 @@ kernel void convolution(
                             } else if (close && place >= 0 && place + 8 <= int(dims.d1)) {
                                 const f8 v = ld8(in0 + place);
                                 st8(to, whole ? v : select8(splat8(0.0f), v, real));
+                            } else if (whole && even) {
+                                st8(to, gather8(in0 + place, 2u));
                             } else {
                                 for (uint l = 0u; l < 8u; ++l) {
                                     to[l] = exist[l] != 0 ? float(in0[channel + places[l]]) : 0.0f;

@@ -17,8 +17,9 @@ kernel void window(
     uint group [[threadgroup_position_in_grid]],
     uint groups [[threadgroups_per_grid]])
 {
-    float image[4624];
-    float results[32];
+    TLC_ALIGNED float image[4624];
+    TLC_ALIGNED float apart[272];  // a line before it is taken apart
+    TLC_ALIGNED float results[32];
     for (uint tile = group; tile < dims.d6; tile += groups) {
         const uint n0 = tile % dims.d3 * 128u;
         const uint m0 = 0u;
@@ -33,31 +34,37 @@ kernel void window(
 
         // lines of the image, as_type<float>(0xff800000u) where it is not
         const uint lines = ((below + 3u) / 4u * 4u - 1u) * 2u + 3u;
-        const uint floats = ((beside + 7u) / 8u * 8u + 8u) / 8u * 8u;
+        const uint floats = ((beside + 7u) / 8u * 8u + 8u) / 8u * 16u;
+        const uint begin = left < 0 ? min(floats, uint(-left)) : 0u;
+        const int behind = int(dims.d7) - left;
+        const uint end = behind > 0 ? max(begin, min(floats, uint(behind))) : begin;
         for (uint i = 0u; i < lines; ++i) {
             const int y = top + int(i);
-            for (uint phase = 0u; phase < 2u; ++phase) {
-                thread float* to = image + i * 272u + phase * 136u;
-                const int first = left + int(phase);
-                if (y < 0 || y >= int(15u)) {
-                    for (uint q = 0u; q < floats; q += 8u) st8(to + q, splat8(as_type<float>(0xff800000u)));
-                    continue;
-                }
-                const uint begin = first < 0 ? min(floats, uint(1 - first) / 2u) : 0u;
-                const int behind = int(dims.d7) - first;
-                const uint end = behind > 0 ? max(begin, min(floats, (uint(behind) + 1u) / 2u)) : begin;
-                const uint place = plane + uint(y) * dims.d7 + uint(first + int(begin * 2u)) * 1u;
-                device const half* x0_row = in0 + place;
-                for (uint q = 0u; q < begin; ++q) to[q] = as_type<float>(0xff800000u);
-                thread float* inside = to + begin;
-                const uint count = end - begin;
-                uint q = 0u;
-                for (; q + 8u <= count; q += 8u) st8(inside + q, gather8(x0_row + (q) * 2u, 2u));
-                if (q < count) {
-                    const uint n = count - q;
-                    st8n(inside + q, gather8n(x0_row + (q) * 2u, 2u, n), n);
-                }
-                for (q = end; q < floats; ++q) to[q] = as_type<float>(0xff800000u);
+            thread float* to = image + i * 272u;
+            if (y < 0 || y >= int(15u)) {
+                for (uint q = 0u; q < 272u; q += 8u) st8(to + q, splat8(as_type<float>(0xff800000u)));
+                continue;
+            }
+            const uint place = plane + uint(y) * dims.d7 + uint(left + int(begin)) * 1u;
+            device const half* x0_row = in0 + place;
+            thread float* whole = apart;
+            for (uint q = 0u; q < begin; ++q) whole[q] = as_type<float>(0xff800000u);
+            thread float* inside = whole + begin;
+            const uint count = end - begin;
+            uint q = 0u;
+            for (; q + 8u <= count; q += 8u) st8(inside + q, ld8(x0_row + q));
+            if (q < count && count >= 8u) {
+                q = count - 8u;  // some of them again
+                st8(inside + q, ld8(x0_row + q));
+            } else if (q < count) {
+                const uint n = count - q;
+                st8n(inside + q, ld8n(x0_row + q, n), n);
+            }
+            for (q = end; q < floats; ++q) whole[q] = as_type<float>(0xff800000u);
+            for (q = 0u; 2u * q < floats; q += 8u) {
+                const f8 first = ld8(whole + 2u * q), second = ld8(whole + 2u * q + 8u);
+                st8(to + q, even8(first, second));
+                st8(to + 136u + q, odd8(first, second));
             }
         }
 
