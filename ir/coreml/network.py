@@ -107,6 +107,8 @@ def lower_network(
         dtype = m.dtype("f16") if exactly.isdisjoint(one.outputs) else "f32"
         net = Net(m, one.kind, one.params or {}, network.exact, tensors, dtype, len(one.outputs))
         named = f"the layer `{one.kind}` ({one.name[:80]})"
+        if others := net.params.get("others"):
+            raise Refusal("E0610", f"{named} has the field {others[0]}, which tlc does not have")
         lost = [name for name in one.inputs if name not in env]
         if lost:
             raise Refusal("E0601", f"{named} reads `{lost[0][:80]}`, which nothing computes")

@@ -29,7 +29,8 @@ _LINEAR = {1: "scale", 2: "bias"}
 
 # Parameters of a layer: field -> name and kind. `i` is a whole number, `f` a number, `b` a truth
 # value, `I` a list of whole numbers, `F` one of floats, `w` weights; a table is a message of its
-# own, and of several tables of one layer the one that is there says its name as `kind`.
+# own, and of several tables of one layer the one that is there says its name as `kind`. `dynamic`
+# lets Core ML round what is multiplied with weights of 8 bits: the product of floats is closer.
 _EDGES = {10: ("edges", {1: ("before", "i"), 2: ("behind", "i")})}
 _PADDING = {1: ("valid", {1: ("amounts", _EDGES)}), 2: ("same", {1: ("mode", "i")})}
 _ALPHA: dict[int, Any] = {1: ("alpha", "f")}
@@ -59,7 +60,7 @@ _LAYERS: dict[int, tuple[str, dict[int, Any]]] = {
         50: ("excluded", "b"), 60: ("whole", "b")}),
     130: ("activation", _ACTIVATION),
     140: ("innerProduct", {1: ("in", "i"), 2: ("out", "i"), 10: ("biased", "b"),
-                           20: ("weights", "w"), 21: ("bias", "w")}),
+                           20: ("weights", "w"), 21: ("bias", "w"), 22: ("dynamic", "b")}),
     150: ("embedding", {1: ("in", "i"), 2: ("out", "i"), 10: ("biased", "b"),
                         20: ("weights", "w"), 21: ("bias", "w")}),
     160: ("batchnorm", {
@@ -118,7 +119,7 @@ _LAYERS: dict[int, tuple[str, dict[int, Any]]] = {
                            20: ("weights", "w"), 21: ("bias", "w")}),
     1045: ("batchedMatmul", {
         1: ("turn_a", "b"), 2: ("turn_b", "b"), 5: ("in", "i"), 6: ("out", "i"), 7: ("biased", "b"),
-        8: ("weights", "w"), 9: ("bias", "w")}),
+        8: ("weights", "w"), 9: ("bias", "w"), 10: ("dynamic", "b")}),
     1070: ("loadConstantND", {1: ("shape", "I"), 2: ("data", "w")}),
     1085: ("fillStatic", {1: ("value", "f"), 2: ("shape", "I")}),
     1105: ("broadcastToStatic", _SHAPE),
@@ -209,9 +210,9 @@ class _Params:
         self._wire, self._tensors, self._layer = wire, tensors, layer
 
     def read(self, span: slice | None, table: dict[int, Any]) -> dict[str, Any]:
-        """The parameters that are there, by name."""
+        """The parameters that are there, by name; `others` are the numbers of unknown ones."""
         found = self._wire.message(span, {at: name for at, (name, _) in table.items()})
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = {"others": sorted(found.others)} if found.others else {}
         for name, kind in table.values():
             if name not in found:
                 continue
@@ -219,6 +220,8 @@ class _Params:
                 inner = [self.read(at, kind) for at in found.spans(name)]
                 made[name] = inner if name == "edges" else inner[-1]
                 made.setdefault("kind", name)
+                if others := [number for one in inner for number in one.get("others", ())]:
+                    made["others"] = others
             else:
                 made[name] = self._value(found, name, kind)
         return made

@@ -32,12 +32,15 @@ class Wire:
         Raises ValueError for bytes that are no message.
         """
         found: dict[str, list[int | slice]] = {}
+        others: set[int] = set()
         if span is not None:
             for number, value in self._fields(span):
                 name = names.get(number)
                 if name is not None:
                     found.setdefault(name, []).append(value)
-        return Message(self, found)
+                else:
+                    others.add(number)
+        return Message(self, found, others)
 
     def _fields(self, span: slice) -> Iterator[tuple[int, int | slice]]:
         data, at, end = self.data, span.start, span.stop
@@ -85,12 +88,15 @@ class Wire:
 
 
 class Message:
-    """The named fields of one message; of a field that is there twice, the last counts."""
+    """The named fields of one message; of a field that is there twice, the last counts.
 
-    __slots__ = ("_found", "_wire")
+    `others` are the numbers of those without a name.
+    """
 
-    def __init__(self, wire: Wire, found: dict[str, list[int | slice]]) -> None:
-        self._wire, self._found = wire, found
+    __slots__ = ("_found", "_wire", "others")
+
+    def __init__(self, wire: Wire, found: dict[str, list[int | slice]], others: set[int]) -> None:
+        self._wire, self._found, self.others = wire, found, others
 
     def __contains__(self, name: str) -> bool:
         return name in self._found

@@ -18,6 +18,7 @@ from tests.coreml.network_writer import (
     network,
     number,
     part,
+    real,
     text,
     weights,
 )
@@ -131,6 +132,15 @@ def test_every_layer_of_the_table_is_tried() -> None:
     tried = {case.kind for case in CASES}
     assert {kind for at, (kind, _) in _LAYERS.items() if at not in tried} == set()
     assert {kind for kind, _ in _LAYERS.values()} == LAYERS.keys()
+
+
+@pytest.mark.parametrize(
+    "params", [number(99, 1), part(5, real(1, 2.0), number(7, 1))], ids=["outer", "inner"]
+)
+def test_a_parameter_of_tomorrow_is_not_ignored(tmp_path: Path, params: bytes) -> None:
+    network(tmp_path / "m.mlmodel", [layer(130, params, ["x"], ["y"])], {"x": [6]}, {"y": [6]})
+    with pytest.raises(CompileError, match=r"E0610(.|\n)*`activation` \(one\) has the field"):
+        tlc.compile(tmp_path / "p.tl", text='print(load_model("m.mlmodel").predict(zeros([6])))')
 
 
 def test_layers_that_are_not_there_are_named(tmp_path: Path) -> None:
