@@ -99,7 +99,7 @@ def test_turns_commands_and_the_end(folder: Path) -> None:
         terminal.type("\n/nope\n")
         assert "no command is called `/nope`" in terminal.shown("shows them\n> ")
         terminal.type("/reset\n")
-        assert "nothing was said" in terminal.shown("\n> ")
+        assert "the conversation begins anew" in terminal.shown("\n> ")
         terminal.type("/quit\n")
         assert terminal.ended() == 0
 
@@ -133,6 +133,15 @@ def test_ctrl_c_ends_where_there_is_no_answer_to_stop(folder: Path) -> None:
         terminal.shown("> ")
         terminal.type("\x03")
         assert terminal.ended() == 130
+
+
+def test_what_a_model_says_commands_no_terminal(
+    conversation: Conversation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for terminal, wanted in ((False, "a\x1b[2J\n\té"), (True, "a\ufffd[2J\n\té")):
+        conversation._terminal = terminal
+        conversation._tell("a\x1b[2J\n\té")
+        assert capsys.readouterr().out == wanted
 
 
 class Person:

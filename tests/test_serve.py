@@ -23,7 +23,7 @@ from tlc.openai_api import Limits
 from tlc.runtime.errors import RunError
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
-from tlc.serve import application
+from tlc.serve import application, template_of
 
 COMPLETIONS = "/v1/completions"
 GREEDY = {"prompt": "we said", "temperature": 0, "max_tokens": 10}
@@ -140,7 +140,8 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("chat")
     (folder / "llama2.jinja").write_text(LLAMA2)
     found = generator(built(folder, "chat"))
-    app = application(found, "tiny", Limits(), str(folder / "llama2.jinja"))
+    template = template_of(found, str(folder / "llama2.jinja"))
+    app = application(found, "tiny", Limits(), template)
     yield app
     app.close()
 

@@ -32,7 +32,9 @@ class Server:
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
-        found = re.search(r"answers at (http://127\.0\.0\.1:\d+/v1)", line)
+        found = re.search(
+            r"answers completions(?: and chat)? at (http://127\.0\.0\.1:\d+/v1)", line
+        )
         assert found, line + self.process.stderr.read()
         self.client = openai.OpenAI(base_url=found[1], api_key="none", max_retries=0, timeout=60)
 

@@ -25,6 +25,9 @@ _HELP = """/reset        forget what was said
 Ctrl-C        stop the answer; end, where there is none"""
 _ROOM = 256  # tokens that an answer should have room for, where the context is long enough
 
+# what models say is nothing that a terminal should obey: controls, but tabs and ends of lines
+_HARMLESS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+
 
 class Conversation:
     """What was said, and who is asked next."""
@@ -131,7 +134,7 @@ class Conversation:
 
     def _tell(self, text: str) -> None:
         self._said.append(text)
-        self._write(text)
+        self._write(text.translate(_HARMLESS) if self._terminal else text)
 
     def _answered(self) -> None:
         request = self._request
@@ -173,7 +176,7 @@ class Conversation:
                     kept = [m["content"] for m in system if m["role"] == "system"]
                     self._begin(text.strip() or "".join(kept))
                     self._request = None
-                    note("nothing was said")
+                    note("the conversation begins anew")
                 case "/help":
                     note(_HELP)
                 case _ if command.startswith("/") and command[1:].isalpha():

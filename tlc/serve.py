@@ -35,13 +35,15 @@ def serve(
     seed = None if options["seed"] is None else int(options["seed"])
     generator = Generator(program, _count(options, "context"), seed)
     limits = Limits(_count(options, "max-tokens"), _count(options, "timeout") or 0)
+    template = template_of(generator, options["template"])
+    what = "completions" if isinstance(template, _NoTemplate) else "completions and chat"
     with _listening(options["host"], int(options["port"])) as listener:
         uvicorn = _uvicorn()
         app = application(
             generator,
             os.path.splitext(os.path.basename(path))[0],
             limits,
-            options["template"],
+            template,
             most_bytes=_count(options, "max-body") or 0,
             most_waiting=_count(options, "max-waiting") or 0,
         )
@@ -54,7 +56,7 @@ def serve(
         )
         host, port = listener.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        print(f"{path} answers at http://{name}:{port}/v1; Ctrl-C ends it", file=sys.stderr)
+        print(f"{path} answers {what} at http://{name}:{port}/v1; Ctrl-C ends it", file=sys.stderr)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
@@ -63,17 +65,14 @@ def application(
     generator: Generator,
     model: str,
     limits: Limits,
-    template: str | None = None,
+    template: Template | None = None,
     most_bytes: int = 1_000_000,
     most_waiting: int = 64,
 ) -> App:
-    """The ASGI application that answers with a generator, under the name of a model.
-
-    `template` is the file of a chat template, in place of the model's own. Raises RunError E0608
-    for one that cannot be used.
-    """
+    """The ASGI application that answers with a generator, under the name of a model; `template`
+    writes messages, the model's own when left out."""
     arguments = generator.arguments
-    writes = _template(generator, template)
+    writes = template or template_of(generator)
     formats = {
         "/v1/completions": Format(model, arguments, limits),
         "/v1/chat/completions": Format(model, arguments, limits, writes),
@@ -81,8 +80,9 @@ def application(
     return App(Backlog(generator, most_waiting), model, formats, most_bytes)
 
 
-def _template(generator: Generator, path: str | None) -> Template:
-    """The chat template; where the model has none that works, one that says so when it is used."""
+def template_of(generator: Generator, path: str | None = None) -> Template:
+    """The chat template of a file, or else the model's own; where that has none that works, one
+    that says so when it is used. Raises RunError E0608 for a file that holds none."""
     from tlc.chat_template import chat_template
 
     try:
@@ -90,12 +90,18 @@ def _template(generator: Generator, path: str | None) -> Template:
     except RunError as problem:
         if path is not None:
             raise
-        found = problem
+        return _NoTemplate(problem)
 
-    def refuse(messages: object) -> str:
-        raise RunError(found.code, found.message, found.hint)
 
-    return refuse
+class _NoTemplate:
+    """Stands for the chat template of a model that has none."""
+
+    def __init__(self, problem: RunError) -> None:
+        self._problem = problem
+
+    def __call__(self, messages: object) -> str:
+        problem = self._problem
+        raise RunError(problem.code, problem.message, problem.hint)
 
 
 def _count(options: dict[str, Any], name: str) -> int | None:
