@@ -45,7 +45,10 @@ class Region:
     def label(self, value: Value) -> str:
         """The name of the variable that holds a value."""
         number = self.args.get(value)
-        return f"v{self.position[value]}" if number is None else f"x{number}"
+        if number is not None:
+            return f"x{number}"
+        name = f"v{self.position[value]}"
+        return f"{name}_" if name == "v16" else name  # which is a type of the lane vocabulary
 
     def only(self, name: str) -> Op:
         """The one operation of that name."""

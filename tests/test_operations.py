@@ -362,3 +362,17 @@ def test_quotients_by_what_a_row_has_in_common(device: str, width: int) -> None:
     special = ~np.isfinite(wanted) | (np.abs(wanted) < 1e-37)
     np.testing.assert_allclose(got[~special], wanted[~special], rtol=1.5 * 2**-23)
     np.testing.assert_allclose(got[special], wanted[special], atol=1e-44)
+
+
+def test_a_kernel_of_many_values_has_a_name_for_each() -> None:
+    """Values are numbered, and one number makes the name of a type that kernels use."""
+    steps = [1.5 + at / 8 for at in range(8)]
+    body = "\n".join(f"y = sigmoid(y * {step} + 0.25) - x" for step in steps)
+    text = f"fn f(x: float32[N, 64]) {{\nlet y = softmax(x)\n{body}\ny }}"
+    x = np.random.default_rng(5).standard_normal((5, 64)).astype(np.float32)
+    wanted = _softmax(x.astype(np.float64))
+    for step in steps:
+        wanted = 1 / (1 + np.exp(-(wanted * step + 0.25))) - x
+    found = tlc.compile("p.tl", text=text, device="cpu").f(x)
+    # some sixty float32 roundings of numbers below 8, none of which grows by more than 2.4 / 4
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2.0**-18)
