@@ -15,6 +15,8 @@ from tlc.runtime.artifact import read_artifact
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "tests" / "data" / "tiny_llama_f16.gguf"
+COMPLETIONS = "/v1/completions"
+GREEDY = {"prompt": "we said", "temperature": 0, "max_tokens": 10}
 
 
 def built(folder: Path, name: str, model: Path = MODEL) -> str:
@@ -91,3 +93,8 @@ async def ask(
     scope = {"type": "http", "path": path, "method": method, "headers": headers}
     await app(scope, receive, send)
     return Answer(sent)
+
+
+def answer(app: App, body: object, **how: Any) -> Answer:
+    """A completion."""
+    return asyncio.run(ask(app, COMPLETIONS, body, **how))

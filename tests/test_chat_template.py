@@ -43,6 +43,7 @@ TOOLS = """{%- set ns = namespace(count=0, text="") %}
 {%- set ns.count = ns.count + 1 %}{%- set ns.text = ns.text + message.content.strip() %}
 {%- if loop.last %}{% break %}{% endif %}
 {%- endfor %}{{ ns.count }} {{ ns.text.split("1")[-1] }} {{ messages | length }}
+{% generation %}{{ messages|selectattr("role", "equalto", "user")|list|length }}{% endgeneration %}
 {%- macro turn(text) %}[{{ text|upper|replace("B", "b") }}]{% endmacro %}{{ turn(ns.text) }}"""
 
 
@@ -51,8 +52,9 @@ def test_templates_write_what_jinja_alone_writes(text: str) -> None:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
+    bare = text.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     given = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True}
-    wanted = environment.from_string(text).render(messages=TALK, tools=None, **given)
+    wanted = environment.from_string(bare).render(messages=TALK, tools=None, **given)
     assert ChatTemplate(text, "<s>", "</s>")(TALK) == wanted
 
 
@@ -141,6 +143,14 @@ HOSTILE = [
             ("[1]", "n.x + n.x", "it makes too much text"),
             ("99", "n.x * n.x", "numbers of more than 64 bits"),
             ("[1]", "[n.x, n.x]", "it takes too many steps"),
+        )
+    ),
+    *(
+        ("{% set n = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}"
+         f"{{% set n.b = [n.b, n.b] %}}{{% endfor %}}{{{{ {compared} }}}}", "too many steps")
+        for compared in (
+            "n.a == n.b", "n.a in [n.b]", "n.a is eq n.b", "[n.a]|select('eq', n.b)|first",
+            "[n.a].index(n.b)",
         )
     ),
 ]  # fmt: skip

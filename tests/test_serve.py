@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.serving import MODEL, Answer, ask, built, generator
-from tests.test_generation import LLAMA2, continued
+from tests.serving import COMPLETIONS, GREEDY, MODEL, answer, ask, built, generator
+from tests.test_generation import continued
 from tlc.asgi import App
 from tlc.cli import run
-from tlc.generation import Cut, Generator, Request
+from tlc.generation import Cut
 from tlc.openai_api import Limits
 from tlc.runtime.errors import RunError
 from tlc.runtime.tokenizer import load_tokenizer
-from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
-from tlc.serve import application, template_of
-
-COMPLETIONS = "/v1/completions"
-GREEDY = {"prompt": "we said", "temperature": 0, "max_tokens": 10}
+from tlc.runtime.tokenizer.tokenizer import Stream
+from tlc.serve import application
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +33,6 @@ def app(artifact: str) -> Iterator[App]:
     app = application(generator(artifact), "tiny", Limits(tokens=120))
     yield app
     app.close()
-
-
-def answer(app: App, body: object, **how: Any) -> Answer:
-    return asyncio.run(ask(app, COMPLETIONS, body, **how))
 
 
 @pytest.fixture(scope="module")
@@ -127,128 +117,6 @@ def test_the_model_and_its_health(app: App) -> None:
         assert wanted(found.json), found.json
         head = asyncio.run(ask(app, path, method="HEAD"))
         assert (head.status, head.data) == (200, b"")
-
-
-# ---- conversations -------------------------------------------------------------------------------
-
-CHAT = "/v1/chat/completions"
-COLD = {"temperature": 0, "max_tokens": 4}
-
-
-@pytest.fixture(scope="module")
-def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("chat")
-    (folder / "llama2.jinja").write_text(LLAMA2)
-    found = generator(built(folder, "chat"))
-    template = template_of(found, str(folder / "llama2.jinja"))
-    app = application(found, "tiny", Limits(), template)
-    yield app
-    app.close()
-
-
-def reply(app: App, *turns: str, **more: object) -> Answer:
-    """The answer to a conversation of turns, of the user and the assistant by turns."""
-    roles = ("user", "assistant")
-    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(turns)]
-    return asyncio.run(ask(app, CHAT, {**COLD, "messages": messages, **more}))
-
-
-def test_a_conversation_is_what_the_network_says(chat: App) -> None:
-    tokenizer = load_tokenizer(str(MODEL))
-    ids = tokenizer.encode("<s>[INST] more [/INST]", around=False)
-    said = continued(ids, 4)
-    first = reply(chat, "more")
-    assert first.json["object"] == "chat.completion"
-    message = {"role": "assistant", "content": tokenizer.decode(said)}
-    assert first.json["choices"][0]["message"] == message
-    assert first.json["usage"]["prompt_tokens"] == len(ids)
-    # what is new goes behind what the cache holds, so the tokens are those of each turn alone
-    ids += said + tokenizer.encode(" </s><s>[INST] we said [/INST]", around=False)
-    second = reply(chat, "more", message["content"], "we said")
-    said = continued(ids, 4)
-    wanted = "".join(map(Stream(tokenizer).feed, said))
-    assert second.json["choices"][0]["message"]["content"] == wanted
-    assert second.json["usage"]["prompt_tokens"] == len(ids)
-
-
-def test_a_conversation_streams(chat: App) -> None:
-    whole = reply(chat, "more").json["choices"][0]["message"]["content"]
-    first, *pieces, last = reply(chat, "more", stream=True).events
-    assert {event["object"] for event in (first, *pieces, last)} == {"chat.completion.chunk"}
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert "".join(p["choices"][0]["delta"]["content"] for p in pieces) == whole
-    assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == ({}, "length")
-
-
-def test_only_what_is_new_is_read(chat: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the tokens that the program is given for each request."""
-    read: list[str] = []
-    encode = Tokenizer.encode
-
-    def watched(self: Tokenizer, text: str, around: bool = True) -> list[int]:
-        read.append(text)
-        return encode(self, text, around)
-
-    monkeypatch.setattr(Tokenizer, "encode", watched)
-    talk = ["more"]
-    for turn in ("we said", "and"):
-        talk += [reply(chat, *talk).json["choices"][0]["message"]["content"], turn]
-    assert read == ["[INST] more [/INST]", " </s><s>[INST] we said [/INST]"]
-    reply(chat, "more", "/Cp x", "we said", max_tokens=2)  # an argument that is read in the loop
-    reply(chat, "more", seed=3)
-    reply(chat, "more", "/Cp x", "we said", seed=3)
-    assert read[2:] == [
-        "[INST] more [/INST]/Cp x </s><s>[INST] we said [/INST]",
-        "[INST] more [/INST]",
-        "[INST] more [/INST]/Cp x </s><s>[INST] we said [/INST]",
-    ]
-
-
-def test_conversations_by_turns_do_not_mix(chat: App) -> None:
-    alone = [reply(chat, turn).json["choices"][0]["message"] for turn in ("more", "now")]
-    for _ in range(2):
-        for turn, wanted in zip(("more", "now"), alone, strict=True):
-            assert reply(chat, turn).json["choices"][0]["message"] == wanted
-    another = reply(chat, "more", "/Cp x", "we said", temperature=1.9, seed=5).json
-    assert (
-        reply(chat, "more", "/Cp x", "we said", temperature=1.9, seed=5).json["choices"]
-        == (another["choices"])
-    )
-
-
-@pytest.mark.parametrize(
-    ("messages", "message"),
-    [
-        (None, "`messages` is a list of at least one message"),
-        ([], "`messages` is a list of at least one message"),
-        ([1], "`messages[0]` is no object"),
-        ([{"role": "tool", "content": "a"}], "the role of `messages[0]` is one of"),
-        ([{"role": "user"}], "`messages[0]` has no text as its content"),
-        (
-            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
-            "`messages[0]` holds something else than text",
-        ),
-        ([{"role": "user", "content": "x" * 200}], "tokens, and the model reads 128"),
-    ],
-)
-def test_messages_that_cannot_be_answered(chat: App, messages: object, message: str) -> None:
-    found = asyncio.run(ask(chat, CHAT, {"messages": messages}))
-    assert found.status == 400
-    assert message in found.message
-
-
-def test_the_content_of_a_message_may_be_parts_of_text(chat: App) -> None:
-    content = [{"type": "text", "text": "mo"}, {"type": "text", "text": "re"}]
-    found = asyncio.run(
-        ask(chat, CHAT, {**COLD, "messages": [{"role": "user", "content": content}]})
-    )
-    assert found.json["choices"] == reply(chat, "more").json["choices"]
-
-
-def test_a_model_without_a_template_has_completions_only(app: App) -> None:
-    found = reply(app, "more")
-    assert (found.status, found.json["error"]["code"]) == (400, "E0608")
-    assert "the model file has no chat template" in found.message
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -374,185 +242,3 @@ def test_without_uvicorn_the_server_says_how_to_get_it(
 )
 def test_options_that_cannot_be(artifact: str, options: tuple[str, ...], message: str) -> None:
     assert message in refused(artifact, *options)
-
-
-# ---- time, and clients that go -------------------------------------------------------------------
-
-
-def test_an_answer_that_does_not_begin_in_time_is_an_error(artifact: str) -> None:
-    app = application(generator(artifact), "tiny", Limits(seconds=-1))
-    for stream in (False, True):
-        found = answer(app, {**GREEDY, "stream": stream})
-        assert (found.status, found.json["error"]["code"]) == (504, "timeout")
-    app.close()
-
-
-def answered(generator: Generator, *requests: Request) -> list[str]:
-    """The answers of a generator."""
-    texts: list[list[str]] = [[] for _ in requests]
-    for request, pieces in zip(requests, texts, strict=True):
-        request.on_text = pieces.append
-    left = [*requests]
-    generator.run(lambda: left.pop(0) if left else None)
-    return ["".join(pieces) for pieces in texts]
-
-
-@pytest.mark.parametrize("device", ["cpu", "reference"])
-def test_a_request_is_given_up_at_the_next_token(artifact: str, device: str) -> None:
-    found = generator(artifact, device)
-    request = Request("we said", {"temperature": "0"}, most=50)
-    pieces: list[str] = []
-
-    def leave(piece: str) -> None:
-        pieces.append(piece)
-        request.cancelled = len(pieces) == 3
-
-    requests = [request, Request("we said", {"temperature": "0"}, most=3)]
-    request.on_text = leave
-    found.run(lambda: requests.pop(0) if requests else None)
-    assert (request.reason, request.tokens) == ("cancelled", 3)
-
-
-def test_an_answer_is_cut_where_the_context_ends(artifact: str) -> None:
-    request = Request("we said", {"temperature": "0"}, most=50)
-    answered(generator(artifact, context=12), request)
-    assert request.reason == "length"
-    assert request.prompt_tokens + request.tokens == 12
-
-
-def test_the_program_is_held_to_the_most_tokens(artifact: str) -> None:
-    request = Request("we said", {"temperature": "0", "max_tokens": "90"}, most=4)
-    answered(generator(artifact), request)
-    assert (request.reason, request.tokens) == ("length", 4)
-
-
-class Slow:
-    """Stands for a generator: each answer takes until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.arguments = {"prompt": "", "max_tokens": "1"}
-        self.metadata: dict[str, object] = {}
-        self.tokenizer = None
-        self.begun, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
-
-    def run(self, following: Callable[[], Request | None]) -> None:
-        while (request := following()) is not None:
-            self.begun.release()
-            self.go_on.acquire()
-            if request.cancelled:
-                request.end("cancelled")
-                continue
-            request.on_text("yes")
-            request.end("stop")
-
-
-def test_requests_wait_for_their_turn_but_not_any_number_of_them() -> None:
-    slow: Any = Slow()
-    app = application(slow, "slow", Limits(), most_waiting=2)
-
-    async def all_of_them() -> list[Answer]:
-        tasks = [asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"}))]
-        await asyncio.to_thread(slow.begun.acquire)
-        tasks += [asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"})) for _ in "abc"]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        assert [task.result().status for task in done] == [503]
-        for _ in range(3):
-            slow.go_on.release()
-        return [await task for task in tasks]
-
-    found = asyncio.run(all_of_them())
-    assert sorted(a.status for a in found) == [200, 200, 200, 503]
-    app.close()
-
-
-def test_who_leaves_the_queue_takes_no_time() -> None:
-    slow: Any = Slow()
-    app = application(slow, "slow", Limits())
-
-    async def leave() -> None:
-        first = asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"}))
-        await asyncio.to_thread(slow.begun.acquire)
-        gone = asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"}, leave_after=0))
-        last = asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"}))
-        await asyncio.sleep(0.05)
-        slow.go_on.release()  # the first
-        slow.go_on.release()  # the last; the one between is never begun
-        assert [(await task).status for task in (first, last)] == [200, 200]
-        assert not (await gone).data.startswith(b'{"id"')
-
-    asyncio.run(asyncio.wait_for(leave(), 10))
-    app.close()
-
-
-def test_who_waits_when_the_server_stops_is_told(artifact: str) -> None:
-    slow: Any = Slow()
-    app = application(slow, "slow", Limits())
-
-    async def stop() -> list[Answer]:
-        tasks = [asyncio.create_task(ask(app, COMPLETIONS, {"prompt": "a"})) for _ in "ab"]
-        await asyncio.to_thread(slow.begun.acquire)
-        await asyncio.sleep(0.05)
-        asyncio.get_running_loop().call_later(0.1, slow.go_on.release)
-        messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return messages.pop(0)
-
-        async def send(message: Any) -> None:
-            sent.append(message["type"])
-
-        await app({"type": "lifespan"}, receive, send)
-        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-        return [await task for task in tasks]
-
-    found = asyncio.run(asyncio.wait_for(stop(), 10))
-    assert [answer.status for answer in found] == [503, 503]
-    assert "the server stops" in found[1].message
-    assert answer(app, {"prompt": "a"}).status == 503
-
-
-# ---- nothing is left behind ----------------------------------------------------------------------
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def handles() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_a_thousand_requests_leave_nothing_behind(artifact: str) -> None:
-    app = application(generator(artifact), "tiny", Limits())
-
-    async def some(count: int) -> None:
-        """Whole answers, streams, clients that go, bodies that are refused."""
-        for at in range(count):
-            body = {"prompt": f"we said {at}", "max_tokens": 3, "seed": at}
-            match at % 5:
-                case 0 | 1:
-                    assert (await ask(app, COMPLETIONS, body)).status == 200
-                case 2:
-                    assert (await ask(app, COMPLETIONS, {**body, "stream": True})).complete
-                case 3:
-                    body |= {"stream": True, "max_tokens": 50}
-                    await ask(app, COMPLETIONS, body, leave_after=3)
-                case 4:
-                    found = await ask(app, COMPLETIONS, {"prompt": "x" * 200})
-                    assert found.status == 400
-
-    async def all_of_them() -> None:
-        await some(200)  # fills what is kept on purpose
-        before, threads = (resident(), handles()), threading.active_count()
-        await some(1000)
-        assert handles() == before[1]
-        assert threading.active_count() == threads
-        # 1 KB a request would be 1 MB; the allocator's own unrest is less
-        assert resident() - before[0] < 1 << 20
-
-    asyncio.run(all_of_them())
-    app.close()

@@ -17,8 +17,10 @@ from types import FrameType
 from typing import Any
 
 from jinja2 import TemplateError, nodes
-from jinja2.compiler import CodeGenerator, Frame
+from jinja2.compiler import CodeGenerator, Frame, operators
+from jinja2.ext import Extension
 from jinja2.filters import FILTERS
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tlc.runtime.errors import RunError
@@ -28,10 +30,9 @@ _MOST_STEPS = 1_000_000  # lines of the code that Jinja makes of a template
 _MOST_MADE = 16 << 20  # characters and elements that operations make
 # what templates of models use; each makes at most about as much as it is given
 _FILTERS = (
-    "abs", "bool", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int",
-    "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr",
-    "reverse", "round", "safe", "select", "selectattr", "sort", "title", "trim", "unique",
-    "upper",
+    "abs", "bool", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last",
+    "length", "list", "lower", "map", "reject", "rejectattr", "reverse", "round", "safe", "select",
+    "selectattr", "title", "trim", "upper",
 )  # fmt: skip
 _METHODS = (
     "capitalize", "count", "endswith", "find", "get", "index", "isalpha", "isdigit", "isnumeric",
@@ -128,8 +129,23 @@ class _Steps:
         return self._step
 
 
+class _Generation(Extension):
+    """`{% generation %}`, which marks for training what the model says, and does nothing here."""
+
+    tags = {"generation"}  # noqa: RUF012  (as its base declares it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class _Generator(CodeGenerator):
-    """Makes `a ~ b` and `a[b:c]` something that can be counted."""
+    """Makes `a ~ b`, `a[b:c]` and comparisons something that can be counted."""
+
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:
+        self.write(f" {operators[node.op]} environment.compared(")
+        self.visit(node.expr, frame)
+        self.write(")")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concat((")
@@ -161,9 +177,10 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             finalize=_shown,
-            extensions=["jinja2.ext.loopcontrols"],
+            extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         self.made = 0
+        self.tests = {name: self._compares(test) for name, test in self.tests.items()}
         self.filters = {n: self._counted(FILTERS[n]) for n in _FILTERS if n in FILTERS}
         self.filters |= {
             "tojson": self._json, "join": self._join, "replace": self._replace,
@@ -206,6 +223,7 @@ class _Environment(ImmutableSandboxedEnvironment):
                     return self._join(args[0], str(owner))
                 case _ if name not in _METHODS:
                     raise TemplateError(f"it calls `{name}`, which is not allowed")
+            self.compared(args)
             self.count(_size(owner))
         return super().call(context, function, *args, **named)
 
@@ -222,6 +240,26 @@ class _Environment(ImmutableSandboxedEnvironment):
         found = value[start:stop:step]
         self.count(_size(found))
         return found
+
+    def compared(self, value: Any) -> Any:
+        """What something is compared with: all that is in it, as often as it is there, counts."""
+        self.count(_size(value) if isinstance(value, str) else 1)
+        if isinstance(value, dict | list | tuple):
+            for item in value.items() if isinstance(value, dict) else value:
+                self.compared(item)
+        return value
+
+    def _compares(self, test: Any) -> Callable[..., Any]:
+        """A test whose arguments are counted."""
+
+        @functools.wraps(test)
+        def counted(*args: Any) -> Any:
+            for arg in args:
+                if isinstance(arg, str | dict | list | tuple):
+                    self.compared(arg)
+            return test(*args)
+
+        return counted
 
     def _counted(self, made: Callable[..., Any]) -> Callable[..., Any]:
         """A filter whose results are counted."""
@@ -249,18 +287,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         return before * bool(first) + self._replace(text, "\n", "\n" + before)
 
     def _json(self, value: Any, indent: int | None = None, **_: Any) -> str:
-        self._weigh(value)
+        self.compared(value)
         text = json.dumps(value, ensure_ascii=False, indent=indent and min(indent, 8))
         self.count(len(text))
         return text
-
-    def _weigh(self, value: Any) -> None:
-        """Count all that is in a value, as often as it is there."""
-        self.count(_size(value) if isinstance(value, str) else 1)
-        inner = value.items() if isinstance(value, dict) else value
-        if isinstance(value, dict | list | tuple):
-            for item in inner:
-                self._weigh(item)
 
     def _range(self, *ends: int) -> range:
         found = range(*ends)
