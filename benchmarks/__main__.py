@@ -21,7 +21,7 @@ def main() -> int:
         "what",
         nargs="?",
         default="against",
-        choices=["against", "starts", "process", "kernels", "scale", "models"],
+        choices=["against", "starts", "process", "kernels", "scale", "curves", "load", "models"],
     )
     parser.add_argument("--only", action="append", default=[], help="cases whose name holds this")
     parser.add_argument("--peers", default=",".join(against.PEERS), help="names with commas")

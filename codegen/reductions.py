@@ -35,10 +35,10 @@ class Reduction:
 
     @property
     def identity(self) -> str:
-        """The number that changes no result; positions are those of the largest, see `_largest`."""
+        """The number that changes no result; positions are those of the largest, see `largest`."""
         return {"sum": "0.0f", "min": HIGHEST}.get(self.name, LOWEST)
 
-    def _largest(self, value: str) -> str:
+    def largest(self, value: str) -> str:
         """The value whose largest is wanted."""
         return f"-{value}" if self.name.endswith("min") else value
 
@@ -61,7 +61,7 @@ class Reduction:
 
         Lanes outside of the mask do not count.
         """
-        value = self._largest(value) if self.index else value
+        value = self.largest(value) if self.index else value
         if mask:
             value = f"select8(splat8({self.identity}), {value}, {mask})"
         if self.index:
@@ -125,7 +125,7 @@ class Reduction:
         if self.name == "sum":
             return [f"{self.label}_sum += {value};"]
         top, key = f"{self.label}_top", f"{self.label}_key"
-        order = f"{'tlc_rank' if self.index else 'tlc_order'}({self._largest(value)})"
+        order = f"{'tlc_rank' if self.index else 'tlc_order'}({self.largest(value)})"
         if not self.index:
             return [f"{top} = max({top}, {order});"]
         return [
@@ -140,7 +140,7 @@ class Reduction:
             return f"{self.label}_sum"
         if self.index:
             return f"int({self.label}_at)"
-        return self._largest(f"tlc_from_order({self.label}_top)")
+        return self.largest(f"tlc_from_order({self.label}_top)")
 
     def group_result(self) -> str:
         """The expression of the result over all threads of a threadgroup."""
@@ -149,10 +149,10 @@ class Reduction:
             return f"tlc_group_sum({self.label}_sum, sums, {who})"
         if self.index:
             return f"int(tlc_group_first({self.label}_top, {self.label}_at, tops, {who}))"
-        return self._largest(f"tlc_from_order(tlc_group_max({self.label}_top, tops, {who}))")
+        return self.largest(f"tlc_from_order(tlc_group_max({self.label}_top, tops, {who}))")
 
     def simdgroup_result(self) -> str:
         """The expression of the result over all lanes of a simdgroup; not of a position."""
         if self.name == "sum":
             return f"simd_sum({self.label}_sum)"
-        return self._largest(f"tlc_from_order(simd_max({self.label}_top))")
+        return self.largest(f"tlc_from_order(simd_max({self.label}_top))")

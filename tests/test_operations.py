@@ -376,3 +376,20 @@ def test_a_kernel_of_many_values_has_a_name_for_each() -> None:
     found = tlc.compile("p.tl", text=text, device="cpu").f(x)
     # some sixty float32 roundings of numbers below 8, none of which grows by more than 2.4 / 4
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2.0**-18)
+
+
+@pytest.mark.parametrize("shape", ["[9, 1000]", "[N, D]"])
+def test_positions_of_extremes_in_long_rows(shape: str) -> None:
+    """The first of equals, and the first NaN, wherever it is in its block of 256."""
+    text = f"fn f(x: float16{shape}) {{ (argmax(x, 1), argmin(x * 2.0, 1)) }}"
+    model = tlc.compile("positions.tl", text=text, device="cpu")
+    rng = np.random.default_rng(3)
+    for width in (1000,) if "1000" in shape else (40, 255, 256, 513, 1000, 4096):
+        x = np.round(rng.standard_normal((9, width)) * 2).astype(np.float16)
+        x[0], x[1], x[2, : width // 2] = -np.inf, np.inf, -np.inf
+        x[3, width - 1] = x[4, [width // 3, width - 1]] = x[5, 0] = np.nan
+        x[6] = np.sort(x[6])
+        x[7] = -x[6]
+        largest, least = model.f(x)
+        np.testing.assert_array_equal(largest, x.argmax(1))
+        np.testing.assert_array_equal(least, x.argmin(1))

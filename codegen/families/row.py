@@ -132,6 +132,16 @@ class WidePass:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What the cpu template prints to find the block of 256 that holds the largest `value`, which
+    the body computes in 16 lanes at element `j`; `name` is that of the position."""
+
+    name: str
+    body: list[str]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class LanePass:
     """What the cpu template prints for a pass.
 
@@ -145,6 +155,7 @@ class LanePass:
     tail: list[str]
     after: list[str]
     wide: WidePass | None
+    search: Search | None
 
 
 def _kept(plan: Plan, limit: int) -> dict[Value, int]:
@@ -242,6 +253,18 @@ def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int])
             lines.append(f"st16(out_row + j, {block.names[plan.result]});")
         return WidePass(before, used(reloads, lines) + lines, after)
 
+    def search(stage: Pass) -> Search | None:
+        long = not length.is_static or int(length) >= 512
+        if len(stage.reductions) != 1 or kept or not long:
+            return None
+        reduction = Reduction.of(region, stage.reductions[0])
+        pays = wide.pays(region, stage.targets, scope.names, plan.along, True)
+        if not reduction.index or not pays:
+            return None
+        block = wide.scope(scope)
+        lines = block.compute(stage.targets, wide.load(rows, "j"))
+        return Search(reduction.label, lines, reduction.largest(block.names[stage.targets[0]]))
+
     passes = []
     for number, stage in enumerate(plan.passes):
         before = scope.compute(plan.constant(stage.targets, scope.names), rows.first)
@@ -258,7 +281,7 @@ def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int])
             body = []
         if is_multiple(length, 32):
             tail = []
-        passes.append(LanePass(stage.title, before, body, tail, after, widened))
+        passes.append(LanePass(stage.title, before, body, tail, after, widened, search(stage)))
     return passes
 
 
