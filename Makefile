@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TLC_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 SOURCES := tlc frontend ir codegen runtime tests benchmarks
 
-.PHONY: help setup demo test lint format types unit models test-models test-small-models fuzz mutants kernels golden docs wheel clean
+.PHONY: help setup demo test lint format types unit models test-models test-small-models test-serve fuzz mutants kernels golden docs wheel clean
 .PHONY: bench bench-ci bench-peers
 
 help: ## show this list
@@ -63,6 +63,10 @@ test-small-models: $(VENV)/small-models ## run the examples on Core ML packages 
 
 test-models: $(VENV)/models ## run the examples on real models
 	$(BIN)/python -m pytest -m models --quiet tests/models
+
+test-serve: $(VENV)/ready ## ask `tlc serve` with the official openai client
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uvicorn>=0.30' 'openai>=1.56'
+	$(BIN)/python -m pytest --quiet tests/test_serve_openai.py
 
 fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet

@@ -19,6 +19,7 @@ _PACKAGES = (
     "metalcompute",
     "coremltools",
     "pillow",
+    "uvicorn",
 )
 
 
