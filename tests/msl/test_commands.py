@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from tlc import driver, probes, selftest
 from tlc.cli import run
 from tlc.codegen.kernels import FAMILIES
 from tlc.runtime.devices.emulator import EmulatorDevice
+from tlc.runtime.errors import RunError
+from tlc.runtime.loader import load
 from tlc.runtime.msl import emulator
 from tlc.runtime.msl.lint import lint
 
@@ -37,6 +41,20 @@ def test_a_kernel_runs_and_its_defect_is_an_error(
     assert run([*command, "--groups", "3"]) == 1
     assert "k.metal:5: out-of-bounds" in capsys.readouterr().err
     assert run(["lint", str(file)]) == 0
+
+
+def test_a_defect_names_the_line_of_the_program() -> None:
+    built = driver.build("p.tl", text="let x = tensor([1.0, 2.0, 3.0])\nprint(relu(x))\n")
+    text = built.text("apple.metal")
+    assert "at < 3u" in text
+    broken = text.replace("at < 3u", "at <= 3u").encode()
+    wrong = replace(built, members={**built.members, "apple.metal": broken})
+    program = load(wrong, EmulatorDevice(), [""])
+    with pytest.raises(RunError) as caught:
+        program.call(program.entry("main"), (), lambda text: None)
+    assert caught.value.code == "E0704"
+    assert re.search(r"apple\.metal:\d+: out-of-bounds", caught.value.message)
+    assert re.search(r"in kernel elementwise_0 \(p\.tl:2 relu\).* thread 3 ", caught.value.message)
 
 
 PROGRAM = """fn f(x: float16[N, M], w: float16[M, 4]) { softmax(x @ w) }
