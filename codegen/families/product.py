@@ -25,9 +25,9 @@ from tlc.ir.formats import PACKED
 
 def pieces(size: Dim, most: int, unit: int) -> int:
     """What pieces to cut a size into, all nearly equal: a multiple of `unit`, at most `most`."""
+    most = max(unit, most // unit * unit)
     if not size.is_static:
         return most
-    most = max(unit, most // unit * unit)
     count = max(1, -(-int(size) // most))
     return min(most, max(1, -(-int(size) // (count * unit))) * unit)
 
