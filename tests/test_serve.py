@@ -198,6 +198,12 @@ def test_other_addresses(app: App, path: str, method: str, status: int) -> None:
     assert found.message
 
 
+def test_a_page_in_a_browser_is_not_answered(app: App) -> None:
+    found = answer(app, GREEDY, headers=((b"origin", b"https://example.org"),))
+    assert found.status == 403
+    assert not any(name.startswith(b"access-control") for name in found.headers)
+
+
 def test_a_body_has_a_limit_whether_it_says_its_length_or_not(artifact: str) -> None:
     app = application(generator(artifact), "tiny", Limits(), most_bytes=100)
     for headers in ((), ((b"content-length", b"101"),), ((b"content-length", b"9" * 30),)):

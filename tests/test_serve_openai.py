@@ -1,4 +1,4 @@
-"""The official `openai` client against `tlc serve`, over HTTP. Both packages are optional."""
+"""The official `openai` client against `tlc serve`, over HTTP: `make test-serve` gets both."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ class Server:
             [*command, *options], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(
-            r"answers completions(?: and chat)? at (http://127\.0\.0\.1:\d+/v1)", line
-        )
-        assert found, line + self.process.stderr.read()
-        self.client = openai.OpenAI(base_url=found[1], api_key="none", max_retries=0, timeout=60)
+        try:
+            line = self.process.stderr.readline()
+            found = re.search(r"answers [a-z ]+ at (http://127\.0\.0\.1:\d+/v1)", line)
+            assert found, line
+            url = found[1]
+            self.client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60)
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
 
     def stop(self) -> tuple[int, str]:
         """Press Ctrl-C; the exit code and what else was written."""

@@ -66,6 +66,9 @@ class App:
 
     async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            # a page that a browser shows must not use a server of this machine
+            raise Refused("pages of browsers are not answered", status=403)
         found = self._formats.get(path)
         if found is None and path not in self._pages:
             raise Refused(f"there is nothing at {path}", status=404)
