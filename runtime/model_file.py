@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 2000  # names, which takes a tenth of a second
 LARGEST_COUNT = 2**60  # elements in a tensor: at 8 bytes each their bytes still count in 63 bits
 
-# first bytes -> what a file is that is no model file
+# ends of names and first bytes -> what a file is that is no model file, and what to do
+_ITS_WEIGHTS = "save the weights of the model that it was made from as SafeTensors"
+_OTHER_NAMES = {
+    ".onnx": ("an ONNX model", _ITS_WEIGHTS),
+    ".tflite": ("a TensorFlow Lite model", _ITS_WEIGHTS),
+    ".npy": ("an array of NumPy", "`--input NAME=FILE.npy` of `tlc run` gives one to an entry"),
+    ".npz": ("arrays of NumPy", "save them as SafeTensors"),
+    ".zip": ("a ZIP archive", "unpack it, and load what is in it"),
+}
 _OTHER_FILES = {
     b"PK\x03\x04": ("a ZIP archive, perhaps saved by torch.save", "save it as SafeTensors"),
     b"\x80": ("a Python pickle, perhaps saved by torch.save", "save it as SafeTensors"),
@@ -245,10 +253,12 @@ def open_model(path: str) -> ModelFile:
         from tlc.runtime import image_file
 
         return image_file.read(path, mapping)
-    for magic, (what, hint) in _OTHER_FILES.items():
-        if start.startswith(magic):
-            raise RunError("E0601", f"{path}: this is {what}, not a model file", hint)
-    raise RunError("E0601", f"{path}: this is neither a SafeTensors nor a GGUF file")
+    known = _OTHER_NAMES.get(suffix) or next(
+        (known for magic, known in _OTHER_FILES.items() if start.startswith(magic)), None
+    )
+    if known is None:
+        raise RunError("E0601", f"{path}: this is neither a SafeTensors nor a GGUF file")
+    raise RunError("E0601", f"{path}: this is {known[0]}, not a model that is read", known[1])
 
 
 def tensor(model: ModelFile, name: str) -> TensorEntry:

@@ -43,10 +43,6 @@ def _run(
 ) -> int:
     clock = _Clock(timings)
     artifact = read_or_build(path, options["store"], timings, show, options["engine"])
-    if _engine(artifact.manifest) == "coreml":
-        from tlc.runtime.coreml.engine import require
-
-        require()
     clock("open")
     folders = [os.path.dirname(path), ""]
     if options["diff"]:
@@ -60,6 +56,10 @@ def _run(
         program, device = ReferenceProgram(artifact, folders, FiniteHost), "reference"
     else:
         program, device = open_program(artifact, options["device"], folders)
+    if _engine(artifact.manifest) == "coreml":
+        from tlc.runtime.coreml.engine import require
+
+        require()
     _placement(artifact.manifest, device, options)
     clock("load")
     if options["selftest"]:
@@ -163,12 +163,16 @@ def read_or_build(
             f"the artifact was not built with `--store {store}`",
             f"build it again: tlc build FILE.tl --store {store}",
         )
-    if engine not in (None, _engine(artifact.manifest)):
-        raise RunError(
-            "E0504",
-            f"the artifact was not built with `--engine {engine}`",
-            f"build it again: tlc build FILE.tl --engine {engine}",
-        )
+    if engine is not None:
+        from tlc.runtime.format import validate
+
+        validate(artifact.manifest)
+        if engine != _engine(artifact.manifest):
+            raise RunError(
+                "E0504",
+                f"the artifact was not built with `--engine {engine}`",
+                f"build it again: tlc build FILE.tl --engine {engine}",
+            )
     return artifact
 
 
