@@ -19,12 +19,12 @@ COMPLETIONS = "/v1/completions"
 GREEDY = {"prompt": "we said", "temperature": 0, "max_tokens": 10}
 
 
-def built(folder: Path, name: str, model: Path = MODEL) -> str:
+def built(folder: Path, name: str, model: Path = MODEL, **options: Any) -> str:
     """An example of `examples/llm` as an artifact in a folder, for a model."""
     for path in (ROOT / "examples" / "llm").glob("*.tl"):
         (folder / path.name).write_text(path.read_text().replace("model.gguf", str(model)))
     artifact = str(folder / f"{name}.metallib")
-    driver.write(driver.build(str(folder / f"{name}.tl")), artifact)
+    driver.write(driver.build(str(folder / f"{name}.tl"), **options), artifact)
     return artifact
 
 

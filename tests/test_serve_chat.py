@@ -137,3 +137,35 @@ def test_a_model_without_a_template_has_completions_only(tmp_path: Path) -> None
     assert "the model file has no chat template" in found.message
     assert answer(app, GREEDY).status == 200
     app.close()
+
+
+def test_an_artifact_that_holds_its_weights_knows_its_template_and_context(tmp_path: Path) -> None:
+    """Written into a GGUF file beside the tiny model's own metadata."""
+    import gguf
+
+    text = "{{ bos_token }}[INST] {{ messages[0].content }} [/INST]"
+    reader = gguf.GGUFReader(MODEL)
+    model = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(model, "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture")):
+            kind, *inner = field.types
+            sub = inner[-1] if inner else None
+            writer.add_key_value(field.name, field.contents(), kind, sub_type=sub)
+    writer.add_chat_template(text)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (tmp_path / "built").mkdir()
+    artifact = built(tmp_path / "built", "chat", model, embed_weights=True)
+    model.unlink()
+    found = generator(artifact)
+    assert found.context == 128
+    app = application(found, "tiny", Limits())
+    wanted = continued(load_tokenizer(str(MODEL)).encode("[INST] more [/INST]"), 4)
+    message = reply(app, "more").json["choices"][0]["message"]
+    assert message["content"] == load_tokenizer(str(MODEL)).decode(wanted)
+    app.close()
