@@ -51,6 +51,9 @@ def cases() -> list[Case]:
     for n in (4096, 14336):
         for form in FORMATS:
             add("GEMV", f"{n}x4096 {form}", "product", n == 4096, m=1, k=4096, n=n, form=form)
+    for n, k in ((640, 2048), (262144, 640)):  # of a small language model: a layer, and its logits
+        for form in FORMATS[:2]:
+            add("GEMV", f"{n}x{k} {form}", "product", m=1, k=k, n=n, form=form)
     for m, k, n in ((512, 512, 512), (1024, 1024, 1024), (128, 2048, 2048), (127, 2049, 1025)):
         for form in FORMATS[:3]:
             if form == "f16" or k % 32 == 0:

@@ -25,6 +25,7 @@ from tlc.ir.formats import PACKED
 
 _STRIP = 256  # columns that a CPU thread sums before it goes on, as dot products
 _WIDE_STRIP = 1024  # and side by side
+_LEAST = 3 << 17  # packed weights of a strip, so that making integers of the rows costs little
 _COPIED = 4096  # elements of each left row that a CPU thread holds as floats
 
 
@@ -77,15 +78,16 @@ def _lines(sizes: Sizes, right: Operand, place: str, step: Dim) -> dict[str, str
 def _cpu_dots(draft: Draft, product: Product) -> Kernel:
     sizes, right = draft.sizes, product.right
     packed = PACKED.get(right.access.encoding) if product.layout == "nt" else None
-    # a unit of packed rows is a block, or 8 blocks of 32
-    whole = packed and is_multiple(product.depth, 256)
-    depth = pieces(product.depth, _COPIED, 256 if whole else 32)
+    # integers take packed rows by blocks of 256, or two of 32; 8 of those are faster
+    whole = 64 if packed and packed.block == 32 else 256
+    units = (unit for unit in (256, 64) if packed and is_multiple(product.depth, unit))
+    depth = pieces(product.depth, _COPIED, next(units, 32))
     # enough columns that converting the left rows costs little, enough work for a threadgroup
     most = _STRIP
     if product.columns.is_static and not packed:
         most = min(_STRIP, max(64, 16 * draft.profile.work // depth))
     elif product.columns.is_static:
-        most = min(_STRIP, max(64, int(product.columns) // 16))
+        most = min(_STRIP, max(64, int(product.columns) // 16, _LEAST // depth))
     unit = packed and packed.part == 32 and _rows(draft, product) > 2
     if unit and product.columns.is_static:  # more is made of the rows
         most = min(4 * _STRIP, max(64, int(product.columns) // 8))
@@ -113,6 +115,9 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         left=lane_left(draft, product, "m"),
         part=packed.part if packed else 0,
         bias=packed.bias if packed else 0,
+        block=packed.block if packed else 0,
+        nbytes=packed.nbytes if packed else 0,
+        whole=whole,
         unit=unit,
         fours=(_rows(draft, product) + 3) // 4,
         reads=reads,

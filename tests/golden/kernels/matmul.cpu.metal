@@ -37,7 +37,7 @@ kernel void matmul_matvec(
                     st8(left + m * 512u + k, ld8n(x0_row + k, real));
                 }
             }
-            uint whole = depth / 256u * 256u;
+            uint whole = depth / 64u * 64u;
             for (uint m = 0u; m < height; ++m) {
                 if (!tlc_integers_32(left + m * 512u, whole, low + m * 512u, high + m * 512u,
                                      steps + m * 16u, totals + m * 16u)) {
@@ -45,28 +45,28 @@ kernel void matmul_matvec(
                     break;
                 }
             }
-            const bool planar = height > 2u && whole > 0u &&
-                                tlc_planes(low, high, steps, totals, 512u, height, whole, 8, planes, starts, factors, less);
-            if (planar) tlc_unit_open();
-            for (uint j = 0u; j < width && planar; j += 16u) {
+            uint planar = height > 2u ? whole / 256u * 256u : 0u;
+            if (planar > 0u && !tlc_planes(low, high, steps, totals, 512u, height, planar, 8, planes, starts, factors, less)) planar = 0u;
+            if (planar > 0u) tlc_unit_open();
+            for (uint j = 0u; j < width && planar > 0u; j += 16u) {
                 const uint n = n0 + j;
                 tlc_bytes_dots_q4_0(
-                    in1 + (n * 512u + k0) / 32u * 18u, 512u / 32u * 18u, min(16u, width - j), whole, planes, starts, factors, less, height,
+                    in1 + (n * 512u + k0) / 32u * 18u, 512u / 32u * 18u, min(16u, width - j), planar, planes, starts, factors, less, height,
                     sums + j, 48u);
             }
-            for (uint j = 0u; j < width && whole > 0u && !planar; ++j) {
+            for (uint j = 0u; j < width && whole > planar; ++j) {
                 const uint n = n0 + j;
-                device const uchar* row = in1 + (n * 512u + k0) / 32u * 18u;
+                device const uchar* row = in1 + (n * 512u + k0) / 32u * 18u + planar / 32u * 18u;
                 uint m = 0u;
                 for (; m + 4u <= height; m += 4u) tlc_integer_dots4_q4_0(
-                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
-                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+                    row, whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
                 for (; m + 2u <= height; m += 2u) tlc_integer_dots2_q4_0(
-                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
-                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+                    row, whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
                 for (; m < height; ++m) tlc_integer_dots1_q4_0(
-                    row, whole, low + m * 512u, high + m * 512u, steps + m * 16u,
-                    totals + m * 16u, 512u, sums + m * 48u + j, 48u);
+                    row, whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
 
             }
             // what is not whole units, or not finite
@@ -78,7 +78,7 @@ kernel void matmul_matvec(
                         left + m * 512u + whole, sums + m * 48u + j);
                 }
             }
-            if (planar) tlc_unit_close();
+            if (planar > 0u) tlc_unit_close();
         }
 
         // what follows the product
