@@ -55,9 +55,9 @@ BYTES = {
     "q5_k": "tlc_scale_of_8 tlc_least_of_8",
 }
 
-# whose kernel for few rows is right for many, which show more of it; those that are not too slow
+# whose kernel for few rows is right for many, which show more of it; up to those that are not slow
 ANY_ROWS = ("attention", "attention special")
-MOST_ROWS = 33
+MOST_ROWS = 40
 
 # a name, the functions to mutate if not the kernel, sample cases, and the beginning of the names of
 # those of one operation
@@ -126,8 +126,11 @@ def subjects(beginnings: tuple[str, ...] = ("",)) -> Iterator[Subject]:
             judging = [
                 case
                 for case in same
-                if kernel in usable(variants, case.sizes)
-                or (name in ANY_ROWS and case.sizes["N"] <= MOST_ROWS)
+                if (
+                    case.sizes["N"] <= MOST_ROWS
+                    if name in ANY_ROWS
+                    else kernel in usable(variants, case.sizes)
+                )
             ]
             if not judging or plain in seen:  # seen: one kernel under two names
                 continue
