@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tlc import driver
-from tlc.asgi import App
-from tlc.generation import Generator
 from tlc.runner import open_program
 from tlc.runtime.artifact import read_artifact
+from tlc.serving.asgi import App
+from tlc.serving.generation import Generator
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "tests" / "data" / "tiny_llama_f16.gguf"

@@ -10,10 +10,10 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tests.serving import MODEL
-from tlc.chat_template import ChatTemplate, chat_template
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import open_model
 from tlc.runtime.tokenizer import load_tokenizer
+from tlc.serving.chat_template import ChatTemplate, chat_template
 
 TALK = [
     {"role": "system", "content": "Be  brief. "},

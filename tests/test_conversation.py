@@ -16,7 +16,7 @@ import pytest
 from tests.serving import ROOT, built, generator
 from tests.test_generation import LLAMA2
 from tlc.cli import run
-from tlc.conversation import Conversation
+from tlc.serving.conversation import Conversation
 
 pty = pytest.importorskip("pty", reason="this system has no ptys")
 

@@ -25,11 +25,11 @@ ALLOWED = {
 # third-party package -> the only files that import it
 OWNERS = {
     "ply": ("frontend/lexer.py", "frontend/parser.py"),
-    "jinja2": ("codegen/render.py", "tlc/chat_template.py"),
+    "jinja2": ("codegen/render.py", "tlc/serving/chat_template.py"),
     "safetensors": ("runtime/save.py",),
     "gguf": ("runtime/decode.py",),
     "metalcompute": ("runtime/devices/metal.py",),
-    "uvicorn": ("tlc/serve.py",),
+    "uvicorn": ("tlc/serving/server.py",),
     "coremltools": ("codegen/coreml.py", "runtime/coreml/engine.py"),
 }
 

@@ -13,14 +13,14 @@ import pytest
 
 from tests.serving import COMPLETIONS, GREEDY, MODEL, answer, ask, built, generator
 from tests.test_generation import continued
-from tlc.asgi import App
 from tlc.cli import run
-from tlc.generation import Cut
-from tlc.openai_api import Limits
 from tlc.runtime.errors import RunError
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream
-from tlc.serve import application
+from tlc.serving.asgi import App
+from tlc.serving.generation import Cut
+from tlc.serving.openai_api import Limits
+from tlc.serving.server import application
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 
 from tests.serving import GREEDY, MODEL, Answer, answer, ask, built, generator
 from tests.test_generation import LLAMA2, continued
-from tlc.asgi import App
-from tlc.openai_api import Limits
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
-from tlc.serve import application, template_of
+from tlc.serving.asgi import App
+from tlc.serving.openai_api import Limits
+from tlc.serving.server import application, template_of
 
 CHAT = "/v1/chat/completions"
 COLD = {"temperature": 0, "max_tokens": 4}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.serving import COMPLETIONS, GREEDY, Answer, answer, ask, built, generator
-from tlc.generation import Generator, Request
-from tlc.openai_api import Limits
-from tlc.serve import application
+from tlc.serving.generation import Generator, Request
+from tlc.serving.openai_api import Limits
+from tlc.serving.server import application
 
 
 @pytest.fixture(scope="module")

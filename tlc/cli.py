@@ -126,7 +126,7 @@ def _run(path: str, options: dict[str, Any]) -> int:
 
 
 def _serve(path: str, options: dict[str, Any]) -> int:
-    from tlc.serve import serve
+    from tlc.serving.server import serve
 
     return serve(path, options, _timings(options), lambda found: show_diagnostics(found, options))
 

@@ -70,7 +70,7 @@ def _run(
     steps = artifact.manifest["entries"][entry.name]["steps"]
     program.given = given_arguments(options, steps)
     if _converses(steps):
-        from tlc.conversation import converse
+        from tlc.serving.conversation import converse
 
         return converse(program, options, program.given, _writer(options))
     for name in ("template", "system", "context"):

@@ -10,10 +10,10 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from tlc.backlog import Backlog, Full
-from tlc.generation import Request
-from tlc.openai_api import Format, Refused, Shape, refusal
 from tlc.runtime.strict_json import parse
+from tlc.serving.backlog import Backlog, Full
+from tlc.serving.generation import Request
+from tlc.serving.openai_api import Format, Refused, Shape, refusal
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -8,8 +8,8 @@ import threading
 import time
 import traceback
 
-from tlc.generation import Generator, Request
 from tlc.runtime.errors import RunError
+from tlc.serving.generation import Generator, Request
 
 
 class Full(Exception):

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tlc.asgi import App
-from tlc.backlog import Backlog
 from tlc.frontend.diagnostics import Diagnostic
-from tlc.generation import Generator
-from tlc.openai_api import Format, Limits, Template
 from tlc.runner import open_program, read_or_build
 from tlc.runtime.errors import RunError
+from tlc.serving.asgi import App
+from tlc.serving.backlog import Backlog
+from tlc.serving.generation import Generator
+from tlc.serving.openai_api import Format, Limits, Template
 
 _GRACE = 3  # seconds that answers have to end in when the server stops
 
@@ -83,7 +83,7 @@ def application(
 def template_of(generator: Generator, path: str | None = None) -> Template:
     """The chat template of a file, or else the model's own; where that has none that works, one
     that says so when it is used. Raises RunError E0608 for a file that holds none."""
-    from tlc.chat_template import chat_template
+    from tlc.serving.chat_template import chat_template
 
     try:
         return chat_template(generator.metadata, generator.tokenizer, path)

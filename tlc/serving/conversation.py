@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from tlc.generation import Generator, Request
 from tlc.runtime.errors import RunError
+from tlc.serving.generation import Generator, Request
 
 _HELP = """/reset        forget what was said
 /system TEXT  begin anew with this instruction
@@ -247,7 +247,7 @@ def converse(
     write: Callable[[str], object],
 ) -> int:
     """`tlc run` of a program that converses; the exit code. Raises RunError."""
-    from tlc.chat_template import chat_template
+    from tlc.serving.chat_template import chat_template
 
     context = options["context"]
     generator = Generator(program, None if context is None else int(context), program.seed)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlc.generation import Request
 from tlc.runtime.errors import RunError
+from tlc.serving.generation import Request
 
 Template = Callable[[Sequence[Mapping[str, str]]], str]
 

@@ -1,1 +1,0 @@
-../../tlc/chat_template.py

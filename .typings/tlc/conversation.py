@@ -1,1 +1,0 @@
-../../tlc/conversation.py

@@ -1,1 +1,0 @@
-../../tlc/generation.py

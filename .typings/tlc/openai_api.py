@@ -1,1 +1,0 @@
-../../tlc/openai_api.py

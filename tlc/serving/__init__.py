@@ -1,0 +1,1 @@
+"""Programs that generate text, for a person at a terminal and for clients over HTTP."""
