@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,19 +21,30 @@ class Sample(NamedTuple):
     peak: int
 
 
+# A process begins with the peak of the one it was forked from: a small one does that.
+_LAUNCHER = """
+import os, sys
+pid = os.fork()
+if pid == 0:
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(pid, 0)
+print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
+
+
 def measure(command: list[str]) -> Sample:
     """Run a command without output. Raises RuntimeError when it fails."""
-    pid = os.fork()
-    if pid == 0:
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as at users'
-        os.execv(command[0], command)
-    _, status, usage = os.wait4(pid, 0)
-    if status:
+    environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as at users'
+    launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, *command]
+    done = subprocess.run(launcher, capture_output=True, env=environment, text=True, check=True)
+    status, cpu, peak = done.stdout.split()
+    if status != "0":
         raise RuntimeError(f"{' '.join(command)} failed")
-    return Sample(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Sample(float(cpu), int(peak) * 1024)
 
 
 def table() -> list[str]:
