@@ -78,12 +78,12 @@ def update(cx: Context, call: ast.Call) -> Lowered:
     """A call in the place of a statement; an array that it extends, or a struct whose method gave
     `self` another value, is the name's new value."""
     receiver = changed_by(call, cx.program.changing)
-    if receiver is not None:
-        before = expressions.expression(cx, receiver)
+    before = None if receiver is None else expressions.expression(cx, receiver)
+    if receiver is not None and isinstance(before, Struct):
         behind: dict[str, Lowered] = {}
         value = calls.call(cx, call, behind)
         after = behind.get("self", before)
-        if isinstance(before, Struct) and after is not before:
+        if after is not before:
             store(cx, receiver, after, call.span)
         return value
     value = expressions.expression(cx, call)

@@ -45,7 +45,8 @@ def as_type(value: Lowered, type: TensorType, span: Span) -> Callable[[Context],
         if isinstance(value, Value):
             return value
         cx.builder.span = span
-        number = cx.builder.constant(float(value), type.with_shape(()))
+        known = value if isinstance(value, Dim) else float(value)
+        number = cx.builder.constant(known, type.with_shape(()))
         return cx.builder.broadcast(number, type.shape)
 
     return make

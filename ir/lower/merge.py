@@ -65,11 +65,10 @@ class Merge:
             return Flag(self._number(flags[0], flags[1]))
         if isinstance(then, str | Text) and isinstance(orelse, str | Text):
             return Text(self._number(*(self._text(at, v) for at, v in enumerate((then, orelse)))))
-        a, b = whole(then), whole(orelse)
-        if a is not None and b is not None:
-            return self._number(Dim.of(a), Dim.of(b))
-        if is_number(then) and is_number(orelse):  # numbers with fractions live on the device
-            return self._tensor(what, then, orelse)
+        if _is_number(then) and _is_number(orelse):
+            if isinstance(then, float) or isinstance(orelse, float):  # these live on the device
+                return self._tensor(what, then, orelse)
+            return self._number(Dim.of(whole(then) or 0), Dim.of(whole(orelse) or 0))
         self._differ(what, then, orelse)
         return None
 
@@ -141,7 +140,7 @@ class Merge:
         if isinstance(then, Value) and isinstance(orelse, Value) and then.type != orelse.type:
             type = self._common(then.tensor, orelse.tensor)
         for at, side in enumerate((then, orelse)):
-            fits = _fits(side.tensor, type) if isinstance(side, Value) else is_number(side)
+            fits = _fits(side.tensor, type) if isinstance(side, Value) else _is_number(side)
             if not fits:
                 self._differ(what, then, orelse)
             self.yields[at].append(as_type(side, type, self.span))
@@ -174,6 +173,10 @@ def _grown(then: Lowered, orelse: Lowered) -> str | None:
         if isinstance(array, list) and isinstance(other, Value) and other.tensor.rank == 1:
             return other.tensor.dtype if not array or elements_dtype(array) else None
     return None
+
+
+def _is_number(value: Lowered) -> bool:
+    return is_number(value) or isinstance(value, Dim)
 
 
 def _fits(type: TensorType, joined: TensorType) -> bool:
