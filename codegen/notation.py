@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from tlc.ir.core import Op
@@ -21,6 +22,9 @@ _NAMES = {
 }
 
 
+MOST_TERMS = 16  # of a sum that is written from left to right
+
+
 def formula(dim: Dim) -> Any:
     """A dimension as `runtime/format.py` writes it."""
 
@@ -29,13 +33,16 @@ def formula(dim: Dim) -> Any:
             return part
         return [part.op, formula(part.left), formula(part.right)]
 
-    total: Any = None
+    sums: list[Any] = []
     for monomial, factor in dim.terms:
         value: Any = None if monomial and factor == 1 else factor
         for part in monomial:
             value = atom(part) if value is None else ["*", value, atom(part)]
-        total = value if total is None else ["+", total, value]
-    return 0 if total is None else total
+        sums.append(value)
+    while len(sums) > MOST_TERMS:  # in pairs, which nest less deep
+        pairs = [["+", a, b] for a, b in zip(sums[::2], sums[1::2], strict=False)]
+        sums = pairs + sums[len(pairs) * 2 :]
+    return reduce(lambda total, value: ["+", total, value], sums) if sums else 0
 
 
 def shape(type: TensorType) -> list[Any]:

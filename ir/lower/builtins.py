@@ -90,10 +90,11 @@ def need_axis(cx: Context, arg: Argument | None, rank: int, span: Span) -> int:
 # ---- two meanings of one name ----------------------------------------------------------------
 
 
-def _of_counts(name: str, a: Dim, b: Dim) -> Lowered:
+def _of_counts(name: str, a: Dim, b: Dim) -> int | Dim:
     """The larger or smaller of two whole numbers of the host."""
     wins = b.compare("<", a) if name == "max" else a.compare("<", b)
-    return whole(b + (a - b) * wins)
+    found = b + (a - b) * wins
+    return int(found) if found.is_static else found
 
 
 def _extreme(name: str) -> Builtin:
@@ -109,7 +110,8 @@ def _extreme(name: str) -> Builtin:
                 return max(a, b) if name == "max" else min(a, b)
             ends = [reading.count(cx, arg.value, arg.span) for arg in args]
             if None not in ends:
-                return _of_counts(name, *(Dim.of(end or 0) for end in ends))
+                found = _of_counts(name, *(Dim.of(end or 0) for end in ends))
+                return found if isinstance(found, int) else reading.shortened(cx, found, node.span)
             a, b = operators.beside(cx, a, b), operators.beside(cx, b, a)
             if isinstance(b, Value | list | float) or not isinstance(a, Value | list):
                 one = tensors.as_tensor(cx, a, b, args[0].span)

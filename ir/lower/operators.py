@@ -144,7 +144,9 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
         cx.fail("E0305", f"`{op}` of {left} and {right} is not a real number", node.span)
     if isinstance(result, int) and not -(2**63) <= result < 2**63:
         cx.fail("E0305", f"`{op}` of {left} and {right} is beyond 64 bits", node.span)
-    return int(result) if isinstance(result, Dim) and result.is_static else result
+    if not isinstance(result, Dim):
+        return result
+    return int(result) if result.is_static else reading.shortened(cx, result, node.span)
 
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tlc.frontend.source import Span
-from tlc.ir.core import Value
+from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Flag, Lowered, tell, truth, whole
+from tlc.ir.opdef import OPS
+
+LONG = 160  # characters of a formula, which is then nested less deep than an artifact may have it
 
 
 def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
@@ -25,6 +28,20 @@ def read(cx: Context, value: Value, span: Span) -> str:
     cx.builder.span = span
     cx.builder.append("read", value, symbol=symbol)
     return symbol
+
+
+def shortened(cx: Context, number: Dim, span: Span) -> Dim:
+    """A long formula as a symbol, so that what is computed with it, pass by pass, stays short."""
+    if len(str(number)) <= LONG:
+        return number
+    symbol = cx.program.new_symbol()
+    branches = [Block(), Block()]
+    for branch in branches:
+        branch.ops.append(Op(OPS["yield"], [], {}))
+    cx.builder.span = span
+    ints = ((symbol, number, number),)
+    cx.builder.append("if", regions=branches, condition=Dim.of(1), ints=ints, results=())
+    return Dim.of(symbol)
 
 
 def is_whole(value: Lowered) -> bool:
