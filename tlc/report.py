@@ -30,7 +30,8 @@ _HEAD = (
 _NOTES = """\
 bytes and FLOPs are the least there are; shared: bytes of threadgroup memory; resident: simdgroups
 that fit on a core by memory and an estimate of registers, 24 keep it busy; times are lower bounds
-in microseconds, from published figures: nothing of this was measured on a GPU"""
+in microseconds, from published figures: nothing of this was measured on a GPU. Sizes that only a
+run knows count as 1"""
 
 
 def report(manifest: dict[str, Any], sizes: Sequence[str]) -> str:
