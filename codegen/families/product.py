@@ -20,7 +20,7 @@ from tlc.codegen.memory import (
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import BFLOAT, PACKED
 
 
 def pieces(size: Dim, most: int, unit: int) -> int:
@@ -173,8 +173,9 @@ class LaneReader:
     """How a cpu template reads 8 neighbours of an operand: statements first, then expressions.
 
     `base` is where the row starts; `masked` reads the first `real` elements and zeros. `whole` is
-    what a function that reads many of them takes: a pointer to neighbouring halves, or the buffer
-    of blocks and the first element's number; else empty. `packed` ends such functions' names.
+    what a function that reads many of them takes: a pointer to neighbouring halves or bfloat16, or
+    the buffer of blocks and the first element's number; else empty. `packed` ends such functions'
+    names.
     """
 
     start: list[str]
@@ -196,6 +197,8 @@ def lane_reader(
     encoding, whole, packed = operand.access.encoding, "", ""
     if step == ONE and encoding == "f16":
         whole = base
+    elif step == ONE and encoding == BFLOAT:
+        whole, packed = base, f"_{encoding}"
     elif step == ONE and encoding in PACKED:
         whole, packed = f"in{operand.access.arg}, {base or '0u'}", f"_{encoding}"
     loads = load(operand.access), masked(operand.access)
