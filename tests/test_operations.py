@@ -393,3 +393,19 @@ def test_positions_of_extremes_in_long_rows(shape: str) -> None:
         largest, least = model.f(x)
         np.testing.assert_array_equal(largest, x.argmax(1))
         np.testing.assert_array_equal(least, x.argmin(1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(("n", "m"), [(70, 33), (31, 80), (8, 128)])
+def test_axes_that_change_places(n: int, m: int, dtype: str) -> None:
+    """The cpu device copies in blocks; there are sizes and views that end within one."""
+    orders = ((0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    x = np.random.default_rng(2).standard_normal((3, n, m)).astype(dtype)
+    for shape in (f"3, {n}, {m}", "3, N, M"):
+        entries = [
+            f"fn f{at}(x: {dtype}[{shape}]) {{ permute(x[1:3, :, :], {list(order)}) }}"
+            for at, order in enumerate(orders)
+        ]
+        model = tlc.compile("turned.tl", text="\n".join(entries), device="cpu")
+        for at, order in enumerate(orders):
+            np.testing.assert_array_equal(model.run(f"f{at}", x), x[1:3].transpose(order))
