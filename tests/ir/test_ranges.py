@@ -161,6 +161,15 @@ def test_weights_count_with_their_numbers() -> None:
     assert only("fn f(ids: int[N]) { m.w[ids, :] * 2.0 }", w=w).held == (-4.0, 6.0)
 
 
+def test_windows_count_with_their_elements_and_the_zeros_around() -> None:
+    text = "fn f(x: float16[1, 1, 4, 4]) { conv2d(sigmoid(x) + 1.0, m.w, padding: 1) }"
+    # four elements from 0 to 2, and weights from -2 to 3
+    assert only(text, "convolve", w=[[[[1.0, -2.0], [0.5, 3.0]]]]).held == (-16.0, 24.0)
+    pool = "fn f(x: float16[1, 4, 4]) {{ {}_pool2d(sigmoid(x) + 1.0, 2, 2, 1) }}"
+    assert only(pool.format("avg"), "pool").held == (0.0, 2.0), "their sum by four"
+    assert only(pool.format("max"), "pool").held == (1.0, 2.0)
+
+
 def test_what_weights_alone_decide_is_computed() -> None:
     text = "fn f(x: float16[N, 2]) { sigmoid(x) * (m.w * m.w * 100.0 + 1.0) }"
     once = only(text, "add", w=[3.0, -30.0])
