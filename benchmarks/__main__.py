@@ -21,7 +21,17 @@ def main() -> int:
         "what",
         nargs="?",
         default="against",
-        choices=["against", "starts", "process", "kernels", "scale", "curves", "load", "models"],
+        choices=[
+            "against",
+            "starts",
+            "process",
+            "kernels",
+            "scale",
+            "curves",
+            "load",
+            "models",
+            "talk",
+        ],
     )
     parser.add_argument("--only", action="append", default=[], help="cases whose name holds this")
     parser.add_argument("--peers", default=",".join(against.PEERS), help="names with commas")

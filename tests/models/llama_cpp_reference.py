@@ -42,7 +42,10 @@ def quantise(source: Path, target: Path, kind: str) -> None:
 class LlamaCpp:
     """A model that llama.cpp has loaded, and one sequence of tokens."""
 
-    def __init__(self, path: Path, context: int = 1024) -> None:
+    def __init__(
+        self, path: Path, context: int = 1024, threads: int = 1, exact: bool = True
+    ) -> None:
+        """Without `exact` it keeps keys and values as it does by itself."""
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
         params.use_extra_bufts = False  # a tied matrix of embeddings, repacked, ends the process
@@ -52,9 +55,10 @@ class LlamaCpp:
         self._count = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = context
-        params.n_threads = params.n_threads_batch = 1
-        params.type_k = params.type_v = F32
-        params.flash_attn_type = 0
+        params.n_threads = params.n_threads_batch = threads
+        if exact:
+            params.type_k = params.type_v = F32
+            params.flash_attn_type = 0
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         assert self._context
 
@@ -70,15 +74,22 @@ class LlamaCpp:
 
     def logits(self, ids: list[int], past: int = 0) -> np.ndarray:
         """The logits [len(ids), vocabulary] behind each token; `past` ones were given before."""
+        return self._decoded(ids, past, range(len(ids)))
+
+    def last_logits(self, ids: list[int], past: int = 0) -> np.ndarray:
+        """Those behind the last token alone."""
+        return self._decoded(ids, past, range(len(ids) - 1, len(ids)))[0]
+
+    def _decoded(self, ids: list[int], past: int, wanted: range) -> np.ndarray:
         if past == 0:
             llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for at, token in enumerate(ids):
-            batch.token[at], batch.pos[at], batch.logits[at] = token, past + at, 1
+            batch.token[at], batch.pos[at], batch.logits[at] = token, past + at, at in wanted
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
         assert llama_cpp.llama_decode(self._context, batch) == 0
-        rows = (llama_cpp.llama_get_logits_ith(self._context, at) for at in range(len(ids)))
+        rows = (llama_cpp.llama_get_logits_ith(self._context, at) for at in wanted)
         found = [np.ctypeslib.as_array(row, (self._count,)).copy() for row in rows]
         llama_cpp.llama_batch_free(batch)
         return np.stack(found)

@@ -133,7 +133,10 @@ def test_a_text_is_as_likely_as_to_llama_cpp(name: str, kind: str) -> None:
         theirs = perplexity(reference.logits(ids), ids)
     ours = perplexity(compiled(path).at_once(np.array(ids, np.int32)), ids)
     print(f"{name} {kind}: {ours:.3f}, llama.cpp {theirs:.3f}, {ours / theirs - 1:+.2%}")
-    assert abs(ours / theirs - 1) <= CLOSE
+    if abs(ours / theirs - 1) > CLOSE:
+        exact = perplexity(unpacked_logits(path, ids), ids)
+        print(f"    llama.cpp on unpacked weights {exact:.3f}, {ours / exact - 1:+.2%}")
+        assert abs(ours / exact - 1) <= CLOSE, "it is not llama.cpp's rounding"
 
 
 def perplexity(logits: np.ndarray, ids: list[int]) -> float:
