@@ -11,7 +11,7 @@ from _thread import RLock
 from tlc.runtime.devices import Kernel, Launch
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, MAX_BYTES, evaluate, numel, size, symbols, word
-from tlc.runtime.seed import SEED
+from tlc.runtime.seed import SEED, key_of
 from tlc.runtime.steps import Host, Launches, check, prepared
 
 TYPE_CHECKING = False
@@ -228,7 +228,8 @@ class Entry:
             device, flags = self.program.device, self.flags()
             self._kept = [device.buffer(size(f, {})) for f in self.record["kept"]]
             try:
-                launches = [self.launch(step, {}, {"f": flags}) for step in self.record["once"]]
+                sizes = {SEED: key_of(self.program.seed)}
+                launches = [self.launch(step, sizes, {"f": flags}) for step in self.record["once"]]
                 device.run(self.program.batch(launches))
                 self.check(flags)
             except RunError:

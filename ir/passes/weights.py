@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tlc.frontend.diagnostics import Diagnostic
 from tlc.ir.core import Block, Func, Op, Value, replace_operands
-from tlc.ir.dims import Dim
+from tlc.ir.dims import SEED, Dim
 from tlc.ir.formats import BFLOAT, PACKED, READ_AS_F16
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.cleanup import dce
@@ -185,7 +185,7 @@ def _masks(block: Block, moved: Sequence[Op]) -> set[Op]:
 def _depends_on_sizes(op: Op) -> bool:
     dims = [d for value in op.results for d in value.tensor.shape]
     dims += [attr for attr in op.attrs.values() if isinstance(attr, Dim)]
-    return any(not d.is_static for d in dims)
+    return any(d.symbols() - SEED.symbols() for d in dims)
 
 
 def _needed(block: Block, work: Collection[Op]) -> set[Value]:
