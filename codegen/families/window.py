@@ -157,6 +157,11 @@ def _tile(plan: Plan) -> Piece | None:
     return None
 
 
+def _channel(plan: Plan, sizes: Sizes) -> str:
+    """The channel of the image that an output is made of; no outputs need none."""
+    return "o" if plan.each in (ONE, ZERO) else f"o / {sizes(plan.each)}"
+
+
 def _together(rows: Dim) -> int:
     return pieces(rows, _TOGETHER, 1)
 
@@ -192,7 +197,7 @@ def _staged(draft: Draft, plan: Plan, tile: Piece) -> Kernel:
     line = Rows(region, sizes)
     lines = line.start(image.access, "place", image.access.strides[3])
     work = max(1, draft.profile.work // (tile.rows * tile.columns))
-    channel = "o" if plan.each == ONE else f"o / {sizes(plan.each)}"
+    channel = _channel(plan, sizes)
     return draft.kernel(
         "window",
         groups=groups_for(tiles, work),
@@ -243,7 +248,7 @@ def _walked(draft: Draft, plan: Plan) -> Kernel:
         count=count,
         place=place,
         plane=image.plane(sizes, names[0], "c"),
-        channel="o" if plan.each == ONE else f"o / {sizes(plan.each)}",
+        channel=_channel(plan, sizes),
         weight=_weight(sizes, plan.weights, "k") if plan.weights else "",
         element=scalar_load(image.access, element),
         after=[*after, f"out[at] = {value};"],
