@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ settings.register_profile(
     "tlc", derandomize=True, deadline=None, max_examples=int(os.environ.get("TLC_FUZZ", "60"))
 )
 settings.load_profile("tlc")
+
+# a shell lets what it starts in the background ignore Ctrl-C, and all that is started from there
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
