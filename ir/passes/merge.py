@@ -7,7 +7,7 @@ normalised rows, which their kernels make themselves. Concatenations compute wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
@@ -31,29 +31,30 @@ def _block(block: Block) -> None:
     for op in block.ops:
         for region in op.regions if op.name in OPEN else ():
             _block(region)
-    _twins(block)
+    _absorbed(block, _is_twin)
     _siblings(block)
-    _rows_made(block)
+    _absorbed(block, _makes_rows)
     _pieces_made(block)
 
 
-# ---- two sums for one result ---------------------------------------------------------------------
-
-
-def _twins(block: Block) -> None:
-    """A product that only another one of the same rows reads, element by element, moves there."""
+def _absorbed(block: Block, fits: Callable[[Op, Op], bool]) -> None:
+    """What only one kernel reads moves into it, where `fits(kernel, inner)`."""
     readers = uses(block)
     for op in list(block.ops):
         for operand in list(op.operands) if op.name == "fused" else ():
             inner = operand.owner
-            if inner in block.ops and readers[operand] == [op] and _is_twin(op, inner):
+            if inner in block.ops and readers[operand] == [op] and fits(op, inner):
                 _inlined(op, inner)
                 block.ops.remove(inner)
                 break
 
 
+# ---- two sums for one result ---------------------------------------------------------------------
+
+
 def _is_twin(op: Op, inner: Op) -> bool:
-    """Whether two products have the same rows and sizes, and read weights in the same way."""
+    """Whether two products have the same rows and sizes, and read weights in the same way: the
+    second, which only the first reads, element by element, can then be computed there."""
     rows = _rows_of(op)
     if rows is None or rows != _rows_of(inner):
         return False
@@ -209,19 +210,7 @@ def _joined(block: Block, kernels: Sequence[Op]) -> None:
 # ---- rows that a product makes itself ------------------------------------------------------------
 
 
-def _rows_made(block: Block) -> None:
-    """What only one kernel of products reads, as its rows, is computed there if that is cheap."""
-    readers = uses(block)
-    for op in list(block.ops):
-        for operand in list(op.operands) if op.name == "fused" else ():
-            inner = operand.owner
-            if inner in block.ops and readers[operand] == [op] and _makes_rows(inner, op):
-                _inlined(op, inner)
-                block.ops.remove(inner)
-                break
-
-
-def _makes_rows(inner: Op, op: Op) -> bool:
+def _makes_rows(op: Op, inner: Op) -> bool:
     """Whether an operation makes the left operand of all products of a kernel, by arithmetic on the
     elements and on what is the same along a row. Each tile of a product computes its rows anew."""
     if inner.name != "fused" or inner.attrs["family"] not in ("row", "elementwise"):
