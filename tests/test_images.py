@@ -16,7 +16,7 @@ from tests.coreml.network_writer import layer, network
 from tests.coreml.writer import MilModel, Name, part, real, text
 from tlc.cli import run
 from tlc.frontend.diagnostics import CompileError
-from tlc.ir.lower.images import matrix
+from tlc.ir.lower.builtins.images import matrix
 
 Image: Any = pytest.importorskip("PIL.Image")
 

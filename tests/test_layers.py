@@ -13,6 +13,8 @@ ALLOWED = {
     "frontend": (),
     "ir": ("tlc.frontend.source", "tlc.frontend.diagnostics", "tlc.frontend.suggest"),
     "ir/lower": ("tlc.frontend",),
+    "ir/lower/builtins": ("tlc.frontend",),
+    "ir/lower/control": ("tlc.frontend",),
     "codegen": (
         "tlc.ir",
         "tlc.runtime.format",

@@ -6,25 +6,6 @@ its body in place with the types of its arguments, so every call is checked and 
 itself.
 """
 
-# ruff: noqa: F401  (these fill the table of builtins)
-from tlc.ir.lower import (
-    assertions,
-    caches,
-    einsum,
-    files,
-    images,
-    making,
-    neural,
-    older,
-    output,
-    predict,
-    random,
-    sampling,
-    shaping,
-    strings,
-    tokens,
-    vectors,
-)
 from tlc.ir.lower.module import Lowered, lower
 
 __all__ = ["Lowered", "lower"]

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, indexing, reading
+from tlc.ir.lower import indexing, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.types import Symbols, convert
+from tlc.ir.lower.control import regions
+from tlc.ir.lower.signature import Symbols
+from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Vector, is_number, tell, whole
 
 
@@ -48,7 +50,7 @@ def item(cx: Context, items: Sequence[Lowered], at: int | Dim, span: Span) -> Lo
             return items[low]
         middle = (low + high) // 2
         halves = (lambda: among(low, middle), lambda: among(middle, high))
-        return control.choose(cx, at.compare("<", middle), halves, ((), ()), span)
+        return regions.choose(cx, at.compare("<", middle), halves, ((), ()), span)
 
     return among(0, len(items))
 
@@ -63,7 +65,7 @@ def with_item(
 
     def chosen(number: int, old: Lowered) -> Lowered:
         branches = (lambda: new, lambda: old)
-        return control.choose(cx, at.compare("==", number), branches, ((), ()), span)
+        return regions.choose(cx, at.compare("==", number), branches, ((), ()), span)
 
     return alike(items, [chosen(number, old) for number, old in enumerate(items)])
 

@@ -14,7 +14,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, calls, expressions, indexing, reading, structs, tensors
 from tlc.ir.lower.context import Context, Scope
-from tlc.ir.lower.types import Symbols
+from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
 from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import FLOATS, TensorType, show_shape

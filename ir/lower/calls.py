@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
-from tlc.ir.builder import broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import (
     composite,
     elsewhere,
     expressions,
-    indexing,
-    operators,
-    reading,
     statements,
     structs,
-    tensors,
 )
+from tlc.ir.lower.arguments import Argument, evaluated, given, place
+from tlc.ir.lower.builtins import older, registry, table
 from tlc.ir.lower.context import MAX_CALLS, MAX_LATE_CALLS, Context, Scope, TooDeep
-from tlc.ir.lower.types import Symbols, bind, convert, is_tensor_type, unify
-from tlc.ir.lower.values import Flag, Lowered, Text, describe, is_number, tell, whole
-from tlc.ir.opdef import BUILTINS, TENSORS, OpDef, Param, TypeRuleError, show_params
-from tlc.ir.types import FLOATS
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """An evaluated argument; `name` is set when it was given by name."""
-
-    value: Lowered
-    span: Span
-    name: str | None = None
+from tlc.ir.lower.signature import Symbols, bind, unify
+from tlc.ir.lower.type_names import is_tensor_type
+from tlc.ir.lower.types import convert
+from tlc.ir.lower.values import Flag, Lowered, Text, describe, whole
+from tlc.ir.opdef import BUILTINS, Param
 
 
 def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) -> Lowered:
     """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`. What the parameters of a method
     are when it ends is written into `behind`."""
-    from tlc.ir.lower import older
-    from tlc.ir.lower.builtins import SPECIAL
-
     match node.callee:
         case ast.Name(id=name, span=at):
             first: list[Argument] = []
@@ -54,27 +39,27 @@ def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) 
             first = [Argument(value, receiver.span)]
             fn = structs.method(cx, value, name)
             if fn is not None:
-                given = first + _arguments(cx, node)
+                given = first + evaluated(cx, node)
                 return invoke(cx, fn, given, node.span, value.decl.name, node.type_args, behind)
         case ast.Path(parts=parts, span=at):
             name, first = "::".join(parts), []
             found = structs.associated(cx, parts)
             if found is not None:
-                return invoke(cx, found[1], _arguments(cx, node), node.span, found[0])
+                return invoke(cx, found[1], evaluated(cx, node), node.span, found[0])
         case other:
             cx.fail("E0302", "this cannot be called", other.span)
     if name in cx.program.functions:
         fn = cx.program.functions[name]
         cx.program.called.add(name)
-        return invoke(cx, fn, first + _arguments(cx, node), node.span, "", node.type_args)
+        return invoke(cx, fn, first + evaluated(cx, node), node.span, "", node.type_args)
     name = older.current(name)
     if node.type_args and (name != "tensor" or len(node.type_args) != 1):
-        hint = f"write `f32::{name}(...)` for float32" if f"f32::{name}" in SPECIAL else ""
+        hint = f"write `f32::{name}(...)` for float32" if f"f32::{name}" in table.SPECIAL else ""
         cx.unsupported(f"`{name}` with type arguments", at, hint)
-    if name in SPECIAL:
-        return SPECIAL[name](cx, node, first)
+    if name in table.SPECIAL:
+        return table.SPECIAL[name](cx, node, first)
     if name in BUILTINS:
-        return builtin(cx, BUILTINS[name], name, first + _arguments(cx, node), node.span)
+        return registry.builtin(cx, BUILTINS[name], name, first + evaluated(cx, node), node.span)
     if name in cx.program.missing:
         raise CompileError([])
     if name in _LATER:
@@ -82,7 +67,7 @@ def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) 
     if name in cx.program.structs:
         hint = f"a struct is made with its fields: `{name} {{ .. }}`"
         cx.fail("E0302", f"`{name}` is a struct, and no function", at, hint=hint)
-    known = cx.program.functions.keys() | SPECIAL.keys() | BUILTINS.keys()
+    known = cx.program.functions.keys() | table.SPECIAL.keys() | BUILTINS.keys()
     what = "method" if first else "function"
     hint = structs.instead(cx, node.callee, first[0].value if first else None)
     hint = hint or did_you_mean(name, known)
@@ -105,66 +90,6 @@ _LATER = frozenset((
     "compute_hits_at_k", "compute_mean_rank", "relational_aggregate",
 ))
 # fmt: on
-
-
-def _arguments(cx: Context, node: ast.Call) -> list[Argument]:
-    return [Argument(expressions.expression(cx, a.value), a.span, a.name) for a in node.args]
-
-
-def place(
-    cx: Context,
-    params: Sequence[Param],
-    args: Sequence[Argument],
-    what: str,
-    span: Span,
-    declared: Sequence[Label] = (),
-    hint: str = "",
-) -> dict[str, Argument]:
-    """Arguments by parameter name. Reports too many, unknown, repeated and missing ones.
-
-    `declared` and `hint` show what is called, to whoever called it wrongly.
-    """
-    placed: dict[str, Argument] = {}
-    names = [p.name for p in params]
-    positional = iter(names)
-    for arg in args:
-        name = arg.name or next(positional, None)
-        if name not in names and _NUMPY.get(name or "") in names:
-            name = _NUMPY[name or ""]
-        if name is None:
-            cx.fail(
-                "E0203",
-                f"{what} takes {_count(len(names))}, and {_given(len(args))}",
-                arg.span,
-                "this one is too many",
-                declared,
-                hint,
-            )
-        if name not in names:
-            near = did_you_mean(name, names) or hint
-            text = f"{what} has no parameter `{name}`"
-            cx.fail("E0203", text, arg.span, others=declared, hint=near)
-        if name in placed:
-            first = Label(placed[name].span, "given here first")
-            cx.fail("E0203", f"`{name}` is given twice", arg.span, others=[first])
-        placed[name] = arg
-    missing = [p.name for p in params if p.default is None and p.name not in placed]
-    if missing:
-        listed = " and ".join(f"`{m}`" for m in missing)
-        cx.fail("E0203", f"{what} needs {listed}", span, others=declared, hint=hint)
-    return placed
-
-
-# names of parameters in NumPy
-_NUMPY = {"axis": "dim", "keepdims": "keepdim"}
-
-
-def _given(n: int) -> str:
-    return "one is given" if n == 1 else f"{n} are given"
-
-
-def _count(n: int) -> str:
-    return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
 
 
 # ---- functions of the program --------------------------------------------------------------------
@@ -193,7 +118,7 @@ def invoke(
     if len(type_args) > len(fn.generics):
         count = len(fn.generics)
         text = f"`{fn.name}` has {count} type parameter{'s' * (count != 1)}"
-        cx.fail("E0203", f"{text}, and {_given(len(type_args))}", type_args[-1].span)
+        cx.fail("E0203", f"{text}, and {given(len(type_args))}", type_args[-1].span)
     params = [Param(p.name) for p in fn.params]
     head = fn.name_span.to(fn.params[-1].span) if fn.params else fn.name_span
     placed = place(cx, params, args, f"`{fn.name}`", span, [Label(head, "declared here")])
@@ -279,170 +204,3 @@ def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | 
 
 def _last(fn: ast.Fn) -> Span:
     return fn.body.body[-1].span if fn.body.body else fn.name_span
-
-
-# ---- builtins ------------------------------------------------------------------------------------
-
-
-def call_form(name: str, params: Sequence[Param]) -> str:
-    """A hint: how a builtin is called."""
-    lists = {"shape": "[2, 3]", "axes": "[1, 0]"}
-    listed = "".join(f", with {p.name} as `{lists[p.name]}`" for p in params if p.name in lists)
-    return f"it is `{show_params(name, params)}`{listed}"
-
-
-def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span) -> Lowered:
-    """A builtin of the registry: arguments are checked and handed on as its record says.
-
-    An elementwise function of plain numbers is a plain number, computed at once.
-    """
-    form = call_form(name, op.params)
-    placed = place(cx, op.params, args, f"`{name}`", span, hint=form)
-    given = [placed[p.name] for p in op.params if p.kind in TENSORS and p.name in placed]
-    if op.elementwise and all(is_number(arg.value) for arg in given):
-        from tlc.ir.interp import on_numbers
-
-        return on_numbers(op, [arg.value for arg in given])
-    like = model_of_numbers(given)
-    operands: list[Value] = []
-    attrs: dict[str, object] = {}
-    for param in op.params:
-        arg = placed.get(param.name)
-        if param.kind in TENSORS:
-            if arg is not None:
-                value = (
-                    indexing.index_tensor(cx, arg.value, arg.span)
-                    if param.kind == "tensor_i32"
-                    else tensors.as_tensor(cx, arg.value, like, arg.span)
-                )
-                if value is not None and op.elementwise and op.name != "where":
-                    value = operators.measured(cx, value)
-                operands.append(_wrong(cx, name, param, arg) if value is None else value)
-        else:
-            attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
-    places = [arg.span for arg in given]
-    if op.elementwise and len(operands) > 1:
-        return _elementwise(cx, op, operands, span, places)
-    return cx.emit(op, *operands, span=span, places=places, **attrs)
-
-
-def model_of_numbers(args: Sequence[Argument]) -> Value | None:
-    """The operand whose dtype numbers among the arguments get: a floating-point one, if any, and a
-    mask only where all are masks."""
-    values = [arg.value for arg in args if isinstance(arg.value, Value)]
-    floats = [v for v in values if v.tensor.dtype in FLOATS]
-    numbers = [v for v in values if v.tensor.dtype != "bool"]
-    return next(iter(floats or numbers or values), None)
-
-
-def _default(param: Param) -> object:
-    """The value of a parameter that is left out."""
-    text = param.default or "none"
-    match param.kind:
-        case _ if text == "none":
-            return None
-        case "float":
-            return float(text)
-        case "bool":
-            return text == "true"
-        case "axis" | "int":
-            return int(text)
-        case "pair":
-            return (int(text), int(text))
-    return text
-
-
-def _elementwise(
-    cx: Context, op: OpDef, operands: list[Value], span: Span, places: list[Span]
-) -> Value:
-    if op.name != "where" or operands[0].tensor.dtype != "bool":
-        return operators.elementwise(cx, op.name, operands, span, tuple(places))
-    cx.builder.span = span
-    try:
-        shape = broadcast_shape([v.tensor.shape for v in operands])
-    except TypeRuleError as problem:
-        cx.refuse(problem, span, operands, places)
-    a, b = cx.builder.together(*operands[1:])
-    parts = [cx.builder.broadcast(v, shape) for v in (operands[0], a, b)]
-    return operators.narrowed(cx, cx.emit(op, *parts, span=span, places=places), operands[1:])
-
-
-def _known(cx: Context, name: str, param: Param, arg: Argument) -> object:
-    """An argument that is known at build, as its kind wants it."""
-    value = arg.value
-    match param.kind:
-        case "axis" | "int":
-            number = whole(value)
-            if isinstance(number, int):
-                return number
-        case "dim":
-            number = reading.count(cx, value, arg.span)
-            if number is not None:
-                return Dim.of(number)
-        case "float":
-            if is_number(value):
-                return float(value)
-        case "bool":
-            if isinstance(value, bool):
-                return value
-        case "str":
-            if isinstance(value, str):
-                return value
-        case "axes":
-            numbers = [whole(v) for v in value] if isinstance(value, list) else [None]
-            if all(isinstance(n, int) for n in numbers):
-                return tuple(numbers)
-        case "pair":
-            both = value if isinstance(value, list) else [value, value]
-            numbers = [whole(v) for v in both]
-            if len(numbers) == 2 and all(isinstance(n, int) for n in numbers):
-                return tuple(numbers)
-        case "shape":
-            return shape_of(cx, value, arg.span)
-    _wrong(cx, name, param, arg)
-
-
-def _wrong(cx: Context, name: str, param: Param, arg: Argument) -> NoReturn:
-    wanted = {"tensor": "a tensor", "tensor_i32": "an index tensor", "axis": "an axis",
-              "int": "a whole number", "dim": "a size", "float": "a number",
-              "bool": "true or false", "str": "a string", "axes": "a list of axes",
-              "pair": "a whole number or two"}.get(param.kind, param.kind)  # fmt: skip
-    code, late = "E0302", ""
-    if isinstance(arg.value, Value | Dim) and param.kind not in TENSORS:
-        code, late = "E0304", ", known at build"
-    elif isinstance(arg.value, float):
-        code = "E0303"  # a fraction where a whole number is wanted
-    cx.fail(
-        code,
-        f"`{param.name}` of `{name}` is {wanted}{late}, and this is {tell(arg.value)}",
-        arg.span,
-    )
-
-
-def shape_of(cx: Context, value: Lowered, span: Span) -> tuple[Dim, ...]:
-    """A list of sizes, or the one size of a list; integral floats are sizes too."""
-    if reading.count(cx, value, span) is not None:
-        value = [value]
-    if not isinstance(value, list | tuple):
-        cx.fail("E0303", f"a shape is a list of sizes, and this is {tell(value)}", span)
-    sizes: list[Dim] = []
-    for item in value:
-        number = reading.count(cx, item, span)
-        if number is None or (isinstance(number, int) and number < 0):
-            held = tell(item)
-            code = "E0304" if isinstance(item, Value) else "E0303"
-            cx.fail(code, f"a shape is a list of sizes, and this has {held}", span)
-        sizes.append(Dim.of(number))
-    return tuple(sizes)
-
-
-__all__ = [
-    "Argument",
-    "apply",
-    "builtin",
-    "call",
-    "invoke",
-    "model_of_numbers",
-    "place",
-    "shape_of",
-]

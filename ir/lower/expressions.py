@@ -10,7 +10,6 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import (
     arrays,
     calls,
-    control,
     indexing,
     operators,
     patterns,
@@ -20,6 +19,7 @@ from tlc.ir.lower import (
     tensors,
 )
 from tlc.ir.lower.context import Context, TooLong
+from tlc.ir.lower.control import regions
 from tlc.ir.lower.values import Flag, Lowered, Range, describe, whole
 
 
@@ -133,7 +133,7 @@ def _if(cx: Context, test: ast.Expr, then: ast.Expr, orelse: ast.Expr, span: Spa
     chosen = condition(cx, test)
     if isinstance(chosen, Dim):
         branches = (lambda: expression(cx, then), lambda: expression(cx, orelse))
-        return control.choose(cx, chosen, branches, ((then,), (orelse,)), span)
+        return regions.choose(cx, chosen, branches, ((then,), (orelse,)), span)
     taken, other = (then, orelse) if chosen else (orelse, then)
     with cx.inner():
         value = expression(cx, taken)

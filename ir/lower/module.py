@@ -27,8 +27,9 @@ from tlc.ir.lower.context import (
 from tlc.ir.lower.deep import deeply
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
-from tlc.ir.lower.types import Symbols, is_tensor_type, unknown_types
-from tlc.ir.lower.types import declared as declared_type
+from tlc.ir.lower.signature import Symbols
+from tlc.ir.lower.signature import declared as declared_type
+from tlc.ir.lower.type_names import is_tensor_type, unknown_types
 from tlc.ir.lower.values import Lowered as Known
 from tlc.ir.lower.values import describe
 

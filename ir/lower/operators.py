@@ -13,7 +13,7 @@ from tlc.ir.lower import reading, tensors, texts
 from tlc.ir.lower.compare import COMPARISONS, compare, no_operator, same_text
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
-from tlc.ir.lower.types import dtype_of
+from tlc.ir.lower.type_names import dtype_of
 from tlc.ir.lower.values import (
     Flag,
     Lowered,

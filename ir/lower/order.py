@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tlc.frontend import ast
 from tlc.ir.lower.assignment import assigned
-from tlc.ir.lower.control import assigned_inside
+from tlc.ir.lower.control.regions import assigned_inside
 
 Top = ast.Stmt | ast.TensorDecl
 

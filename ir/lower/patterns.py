@@ -8,8 +8,9 @@ from tlc.frontend import ast
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, expressions, operators, reading
+from tlc.ir.lower import expressions, operators, reading
 from tlc.ir.lower.context import Context, Scope
+from tlc.ir.lower.control import regions
 from tlc.ir.lower.values import Flag, Lowered, Struct, describe, first_piece
 
 Names = dict[str, Lowered]
@@ -46,7 +47,7 @@ def _arms(cx: Context, node: ast.Match, subject: Lowered, arms: tuple[ast.Arm, .
         assert isinstance(test, Dim)
         others = tuple(other.body for other in rest)
         branches = (_body(cx, arm, names), lambda rest=rest: _arms(cx, node, subject, rest))
-        return control.choose(cx, test, branches, ((arm.body,), others), arm.span)
+        return regions.choose(cx, test, branches, ((arm.body,), others), arm.span)
     return None
 
 

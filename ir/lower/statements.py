@@ -10,19 +10,12 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import (
-    assignment,
-    control,
-    expressions,
-    following,
-    indexing,
-    returns,
-    structs,
-    tensors,
-)
+from tlc.ir.lower import assignment, expressions, indexing, structs, tensors
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
+from tlc.ir.lower.control import following, regions, returns
 from tlc.ir.lower.literals import literal
-from tlc.ir.lower.types import bound_symbols, convert, declared, unify
+from tlc.ir.lower.signature import bound_symbols, declared, unify
+from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Poison, describe, is_number
 
 
@@ -98,10 +91,10 @@ def run(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> Lowered:
             raise
         if rest or not isinstance(node, ast.ExprStmt | ast.If):
             value = None
-        ended = control.returned(cx)
+        ended = regions.returned(cx)
         if ended is not None:
             _behind_return(cx, ended, node, rest)
-        late = control.skipped(cx)
+        late = regions.skipped(cx)
         if late is not None and rest:  # a `continue` that only run time decides lies behind us
             try:
                 _unless_skipped(cx, late, rest, node.span)
@@ -129,7 +122,7 @@ def _unless_skipped(
         scope.names[SKIP] = 0
         return body(cx, rest)
 
-    control.choose(cx, late.compare("==", 0), (going, lambda: None), (rest, ()), span)
+    regions.choose(cx, late.compare("==", 0), (going, lambda: None), (rest, ()), span)
 
 
 def _behind_return(
@@ -151,7 +144,7 @@ def _behind_return(
     if not cx.scope.tail and not isinstance(rest[-1], ast.Return):
         cx.unsupported("a `return` that only run time decides, here", node.span)
     cx.scope.names[RETURNED] = 0
-    control.choose(cx, returned, (left, lambda: _ended(cx, rest)), ((), rest), node.span)
+    regions.choose(cx, returned, (left, lambda: _ended(cx, rest)), ((), rest), node.span)
     raise InternalError("a branch that ends a function came back")
 
 
@@ -311,11 +304,11 @@ def _if(cx: Context, node: ast.If, rest: tuple[ast.Stmt | ast.Item, ...] = ()) -
     orelse = () if node.orelse is None else (node.orelse,)
     if not rest:
         branches = (lambda: block(cx, node.then), other)
-        return control.choose(cx, test, branches, ((node.then,), orelse), node.span)
+        return regions.choose(cx, test, branches, ((node.then,), orelse), node.span)
     # each branch goes on with all that follows, so that both end the function
     sides = (returns.going_on(cx, node.then, rest), returns.going_on(cx, node.orelse, rest))
     branches = (lambda: _ended(cx, sides[0]), lambda: _ended(cx, sides[1]))
-    return control.choose(cx, test, branches, sides, node.span)
+    return regions.choose(cx, test, branches, sides, node.span)
 
 
 def _ended(cx: Context, statements: tuple[ast.Stmt | ast.Item, ...]) -> NoReturn:

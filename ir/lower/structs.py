@@ -13,9 +13,11 @@ from tlc.frontend.diagnostics import Diagnostic, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.lower import calls, expressions
+from tlc.ir.lower.arguments import Argument
 from tlc.ir.lower.context import Context, Program, Scope
-from tlc.ir.lower.control import assigned_inside
-from tlc.ir.lower.types import Symbols, convert
+from tlc.ir.lower.control.regions import assigned_inside
+from tlc.ir.lower.signature import Symbols
+from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Owner, Struct, describe
 
 
@@ -206,4 +208,4 @@ def leave(cx: Context, result: Lowered) -> None:
 def _drop(cx: Context, value: Struct) -> None:
     fn = cx.program.drops[value.decl.name]
     borrowed = Struct(value.decl, value.fields, None)
-    calls.invoke(cx, fn, [calls.Argument(borrowed, fn.name_span)], fn.name_span, value.decl.name)
+    calls.invoke(cx, fn, [Argument(borrowed, fn.name_span)], fn.name_span, value.decl.name)

@@ -17,7 +17,7 @@ from tlc.frontend.source import Source
 from tlc.ir import interp
 from tlc.ir.core import Module
 from tlc.ir.lower import lower
-from tlc.ir.lower.builtins import SPECIAL
+from tlc.ir.lower.builtins.table import SPECIAL
 from tlc.ir.opdef import BUILTINS
 from tlc.ir.passes import optimise
 from tlc.ir.verify import verify

@@ -12,7 +12,7 @@ import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.ir import interp
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Value
-from tlc.ir.lower.builtins import SPECIAL
+from tlc.ir.lower.builtins.table import SPECIAL
 from tlc.ir.opdef import BUILTINS, OPS, OpDef, Param, Sample, parse_params
 from tlc.ir.printer import show_attr
 from tlc.ir.types import FLOATS, TensorType

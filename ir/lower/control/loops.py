@@ -11,10 +11,11 @@ from functools import partial
 
 from tlc.frontend import ast
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, statements
-from tlc.ir.lower.carried import Attempt, Counter, Findings
+from tlc.ir.lower import statements
 from tlc.ir.lower.context import BREAK, RESULT, RETURNED, SKIP, Context, Scope
-from tlc.ir.lower.handed import blank
+from tlc.ir.lower.control import regions
+from tlc.ir.lower.control.carried import Attempt, Counter, Findings
+from tlc.ir.lower.control.handed import blank
 from tlc.ir.lower.values import Lowered, whole
 
 
@@ -34,7 +35,7 @@ def loop(
     findings = Findings()
 
     def attempt() -> bool | None:
-        names = control.outer_names(cx, [node])
+        names = regions.outer_names(cx, [node])
         made = Attempt(cx, names, findings, node.span, passes)
         return made.emitted if made.run(node.body, counter, test) else None
 
@@ -64,14 +65,14 @@ def _passes(cx: Context, node: ast.For, items: Sequence[Mapping[str, Lowered]]) 
         left = whole(marks.names[BREAK])
         if isinstance(left, Dim):
             rest = (partial(_passes, cx, node, items[at:]), lambda: None)
-            control.choose(cx, left.compare("==", 0), rest, ((node,), ()), node.span)
+            regions.choose(cx, left.compare("==", 0), rest, ((node,), ()), node.span)
             return
 
 
 def _left(cx: Context, node: ast.Stmt, attempt: Callable[[], bool | None]) -> bool:
     """A loop with marks of its own, tried again from the start until it has a result. What it
     returns from the function is known only by trying: passes hand it on from the first one."""
-    before = {n: scope.names[n] for n, scope in control.outer_names(cx, [node]).items()}
+    before = {n: scope.names[n] for n, scope in regions.outer_names(cx, [node]).items()}
     result: Lowered = None
     with cx.inner():
         hidden = cx.scope.names
@@ -80,7 +81,7 @@ def _left(cx: Context, node: ast.Stmt, attempt: Callable[[], bool | None]) -> bo
             hidden |= {BREAK: 0, SKIP: 0, RETURNED: 0, RESULT: blank(cx, result)}
             try:
                 done = attempt()
-            except control.ResultFound as found:
+            except regions.ResultFound as found:
                 done, result = None, found.value
             if done is not None:
                 break
@@ -97,10 +98,10 @@ def _left(cx: Context, node: ast.Stmt, attempt: Callable[[], bool | None]) -> bo
 def _hand_out(cx: Context, returned: Lowered, result: Lowered) -> None:
     """A loop that may have returned from the function: the loop around it is left too, and what
     stands behind it in the function depends on it."""
-    around = control.loop_around(cx)
+    around = regions.loop_around(cx)
     if around is not None:
         if around.names[RESULT] is None and result is not None:
-            raise control.ResultFound(result)
+            raise regions.ResultFound(result)
         around.names |= {RETURNED: returned, RESULT: result, BREAK: returned, SKIP: returned}
     else:
         cx.scope.names |= {RETURNED: returned, RESULT: result}

@@ -8,10 +8,10 @@ from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing
-from tlc.ir.lower.builtins import need_tensor, special
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.random import next_draw
+from tlc.ir.lower.builtins.table import need_tensor, special
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.random import next_draw
 from tlc.ir.lower.values import describe, is_number, tell, whole
 from tlc.ir.opdef import TypeRuleError
 from tlc.ir.ops import sampling

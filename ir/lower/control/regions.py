@@ -16,7 +16,7 @@ from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, composite, statements
 from tlc.ir.lower.context import BREAK, CACHE, DRAW, RESULT, RETURNED, SKIP, Context, Scope
-from tlc.ir.lower.merge import Merge, Region, Result
+from tlc.ir.lower.control.merge import Merge, Region, Result
 from tlc.ir.lower.values import NEVER, Lowered, Poison, whole
 from tlc.ir.opdef import OPS
 

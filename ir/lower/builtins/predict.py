@@ -12,8 +12,8 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing, tensors
-from tlc.ir.lower.builtins import SPECIAL, arguments
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.table import SPECIAL, arguments
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Model, describe
 from tlc.ir.types import TensorType, Type

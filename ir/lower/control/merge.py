@@ -10,7 +10,7 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.handed import as_type, elements_dtype
+from tlc.ir.lower.control.handed import as_type, elements_dtype
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tlc.frontend import ast
 from tlc.ir.core import Value
-from tlc.ir.lower.builtins import SPECIAL, arguments, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.builtins.table import SPECIAL, arguments, special
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered
 from tlc.ir.opdef import BUILTINS

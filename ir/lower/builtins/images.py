@@ -17,10 +17,10 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.builtins import need_tensor, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.builtins.files import need_model, need_text
+from tlc.ir.lower.builtins.table import need_tensor, special
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.files import need_model, need_text
 from tlc.ir.lower.values import Model
 from tlc.ir.types import TensorType
 

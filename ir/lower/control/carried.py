@@ -15,9 +15,10 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value, replace_operands, symbols_of
 from tlc.ir.dims import Dim
-from tlc.ir.lower import composite, control, expressions, reading, statements
+from tlc.ir.lower import composite, expressions, reading, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
-from tlc.ir.lower.handed import (
+from tlc.ir.lower.control import regions
+from tlc.ir.lower.control.handed import (
     as_type,
     blank,
     elements_dtype,
@@ -25,8 +26,8 @@ from tlc.ir.lower.handed import (
     is_count,
     plain,
 )
+from tlc.ir.lower.control.merge import Region
 from tlc.ir.lower.literals import literal
-from tlc.ir.lower.merge import Region
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 from tlc.ir.types import TensorType
@@ -99,7 +100,7 @@ class Attempt:
         if test is not None:
             entry = _dim(expressions.condition(cx, test))
             go_on = Dim.of(new())
-        with control.filling(cx, self.names) as region:
+        with regions.filling(cx, self.names) as region:
             region.block.args = list(arguments.values())
             inside = {path: self._inside(path, arguments, before) for path in before}
             for name, scope in self.names.items():
@@ -114,7 +115,7 @@ class Attempt:
                 try:
                     statements.body(cx, body.body)
                 except (statements.LoopExit, statements.Return) as way:
-                    control.leave(cx, way, self.span)
+                    regions.leave(cx, way, self.span)
                 except statements.Panic:
                     pass  # the first pass ends the run
             if test is not None:
@@ -185,7 +186,7 @@ class Attempt:
     def _symbol(self, path: str, first: Dim) -> str:
         """The symbol of a number or size: that of a size which begins as it does, else its own."""
         shared = None
-        if self.makes.get(path, plain) is plain and path not in control.HIDDEN:
+        if self.makes.get(path, plain) is plain and path not in regions.HIDDEN:
             shared = self.shared.get((first, self.findings.groups.get(path, 0)))
         self.symbols[path] = shared or self.cx.program.new_symbol()
         self.first[path] = first
@@ -360,7 +361,7 @@ class Attempt:
         moves = {i[0]: i[2] for i in ints}
         for name, argument in zip(kept, block.args, strict=True):
             self._same_type(name, _in(argument.type, moves), after[name])
-        control.finish(region, [after[n] for n in kept])
+        regions.finish(region, [after[n] for n in kept])
         cx.builder.span = self.span
         made = cx.builder.append(
             "loop",

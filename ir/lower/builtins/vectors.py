@@ -10,13 +10,14 @@ from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, indexing, models
-from tlc.ir.lower.builtins import SPECIAL, Builtin, arguments, need_tensor, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.builtins.table import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.control.walks import Walk, walk
 from tlc.ir.lower.literals import literal
-from tlc.ir.lower.types import Symbols, convert
+from tlc.ir.lower.signature import Symbols
+from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Metadata, Range, Vector, Zipped, describe, whole
-from tlc.ir.lower.walks import Walk, walk
 
 MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
 _ELEMENTS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}

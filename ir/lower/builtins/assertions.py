@@ -7,10 +7,10 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, operators, reading, statements, tensors
-from tlc.ir.lower.builtins import SPECIAL, arguments
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.output import formatted
+from tlc.ir.lower.builtins.table import SPECIAL, arguments
 from tlc.ir.lower.context import Context, where
-from tlc.ir.lower.output import formatted
 from tlc.ir.lower.texts import Part, part
 from tlc.ir.lower.values import Lowered, describe, truth
 

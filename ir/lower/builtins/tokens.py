@@ -6,10 +6,10 @@ from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing, reading
-from tlc.ir.lower.builtins import special
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.table import special
 from tlc.ir.lower.context import Context, where
-from tlc.ir.lower.handed import is_count
+from tlc.ir.lower.control.handed import is_count
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import Model, ModelProblem, Text, Tokenizer, describe, tell, whole
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.lower import models
-from tlc.ir.lower.builtins import need_tensor, special
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.table import need_tensor, special
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Model, describe
 

@@ -7,8 +7,8 @@ import re
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
-from tlc.ir.lower.builtins import SPECIAL, arguments
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.table import SPECIAL, arguments
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.texts import Part, in_form, joined, merged, part
 from tlc.ir.lower.values import Lowered

@@ -13,9 +13,10 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, shaping, vectors  # noqa: F401  (what they register goes first)
-from tlc.ir.lower.builtins import SPECIAL, Builtin, arguments, need_tensor, special
-from tlc.ir.lower.calls import Argument, place
+from tlc.ir.lower import arrays
+from tlc.ir.lower.arguments import Argument, place
+from tlc.ir.lower.builtins import shaping, vectors  # noqa: F401  (what they register goes first)
+from tlc.ir.lower.builtins.table import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.context import CACHE, Context
 from tlc.ir.lower.values import Cache, Lowered, describe, whole
 from tlc.ir.opdef import parse_params

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from tlc.frontend import ast
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower.builtins import SPECIAL, arguments, hint_device, special
-from tlc.ir.lower.calls import Argument, builtin, place, shape_of
+from tlc.ir.lower.arguments import Argument, place, shape_of
+from tlc.ir.lower.builtins.registry import builtin
+from tlc.ir.lower.builtins.table import SPECIAL, arguments, hint_device, special
 from tlc.ir.lower.context import DRAW, Context
 from tlc.ir.lower.values import Lowered, describe, is_number
 from tlc.ir.opdef import BUILTINS

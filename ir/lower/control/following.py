@@ -14,8 +14,9 @@ from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError
 from tlc.frontend.source import Span
 from tlc.ir.dims import Dim
-from tlc.ir.lower import control, expressions, loops, statements, walks
+from tlc.ir.lower import expressions, statements
 from tlc.ir.lower.context import SKIP, Context, Scope, TooLong, TooSlow
+from tlc.ir.lower.control import loops, regions, walks
 from tlc.ir.lower.values import Lowered
 
 MAX_UNROLLED = 1 << 16
@@ -137,7 +138,7 @@ def _soon(cx: Context, steps: int, lower: Callable[[], object]) -> bool:
 def _way_back(cx: Context, node: ast.For | ast.While | ast.Loop) -> Callable[[], None]:
     """What takes back all that is lowered of a loop from here on."""
     start = len(cx.builder.block.ops)
-    scopes = control.outer_names(cx, [node])
+    scopes = regions.outer_names(cx, [node])
     before = {name: scope.names[name] for name, scope in scopes.items()}
 
     def back() -> None:

@@ -10,8 +10,8 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import reading, tensors, texts
-from tlc.ir.lower.builtins import SPECIAL, special
-from tlc.ir.lower.calls import Argument
+from tlc.ir.lower.arguments import Argument
+from tlc.ir.lower.builtins.table import SPECIAL, special
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context, where
 from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole

@@ -7,8 +7,9 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, indexing
-from tlc.ir.lower.builtins import SPECIAL, need_tensor, special
-from tlc.ir.lower.calls import Argument, builtin, place
+from tlc.ir.lower.arguments import Argument, place
+from tlc.ir.lower.builtins.registry import builtin
+from tlc.ir.lower.builtins.table import SPECIAL, need_tensor, special
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, whole
 from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params

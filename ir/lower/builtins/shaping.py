@@ -11,8 +11,9 @@ from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import indexing
-from tlc.ir.lower.builtins import SPECIAL, arguments, need_axis, need_tensor, special
-from tlc.ir.lower.calls import Argument, model_of_numbers, shape_of
+from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.builtins.registry import model_of_numbers
+from tlc.ir.lower.builtins.table import SPECIAL, arguments, need_axis, need_tensor, special
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.tensors import as_tensor

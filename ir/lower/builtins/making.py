@@ -8,11 +8,11 @@ from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.lower import reading, tensors
-from tlc.ir.lower.builtins import hint_device, special
-from tlc.ir.lower.calls import Argument, shape_of
+from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.builtins.table import hint_device, special
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import check_range, literal, own_dtype
-from tlc.ir.lower.types import dtype_of
+from tlc.ir.lower.type_names import dtype_of
 from tlc.ir.lower.values import Lowered, Range, describe, first_piece, is_number
 from tlc.ir.types import TensorType
 

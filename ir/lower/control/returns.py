@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tlc.frontend import ast
-from tlc.ir.lower.assignment import assigned
+from tlc.ir.lower import assignment
 from tlc.ir.lower.context import Context
 
 Statements = tuple[ast.Stmt | ast.Item, ...]
@@ -31,7 +31,7 @@ def going_on(cx: Context, first: ast.Block | ast.If | None, rest: Statements) ->
         own = {
             name
             for node in first.body
-            for name in assigned(node)
+            for name in assignment.assigned(node)
             if not isinstance(node, ast.Assign) or cx.scope.find(name) is None
         }
         used = {node.id for node in inside(rest) if isinstance(node, ast.Name)}
