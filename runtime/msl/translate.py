@@ -21,6 +21,7 @@ from tlc.runtime.msl.entries import (
     number_buffers,
     type_of,
 )
+from tlc.runtime.msl.subscripts import check_subscripts
 from tlc.runtime.msl.tokens import (
     ADDRESS_SPACES,
     closing,
@@ -84,6 +85,7 @@ class _Translator:
                     "E0703", f"`{name}` is an instance of `{kernel}`, which is no kernel"
                 )
             self._entries.append(Entry(name, expression, self._signatures[kernel]))
+        check_subscripts(self._tokens)
         replace_words(self._tokens)
         code = render(self._tokens)
         code = re.sub(

@@ -81,6 +81,30 @@ KERNEL(good_element) {
   v[int(i % 4u)] = 0.0f;
   o[i] = v.x;
 }
+KERNEL(bad_array_of_vectors) {
+  float4 t[2];
+  for (uint k = 0u; k <= 2u; ++k) t[k] = float4(a[i]);  //! out-of-bounds
+  o[i] = t[0].x + t[1].y;
+}
+KERNEL(good_array_of_vectors) {
+  float4 t[2];
+  for (uint k = 0u; k < 2u; ++k) t[k] = float4(a[i]);
+  o[i] = t[0].x + t[1].y;
+}
+KERNEL(bad_array_of_matrices) {
+  simdgroup_float8x8 t[2][3];
+  for (uint k = 0u; k <= 3u; ++k)
+    for (uint n = 0u; n < 2u; ++n)
+      t[n][k] = make_filled_simdgroup_matrix<float, 8, 8>(1.0f);  //! out-of-bounds
+  o[i] = a[i] + t[1][2].thread_elements()[0];
+}
+KERNEL(good_array_of_matrices) {
+  simdgroup_float8x8 t[2][3];
+  for (uint k = 0u; k < 3u; ++k)
+    for (uint n = 0u; n < 2u; ++n)
+      t[n][k] = make_filled_simdgroup_matrix<float, 8, 8>(1.0f);
+  o[i] = a[i] + t[1][2].thread_elements()[0];
+}
 KERNEL(bad_read_only) {
   ((device float*)a)[i] = 1.0f;  //! read-only
   o[i] = a[i];

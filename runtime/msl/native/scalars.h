@@ -227,4 +227,18 @@ template <class T, class U> constexpr T static_cast_(U&& u) {
     return static_cast<T>(static_cast<U&&>(u));
   }
 }
+// An index of an array A, or of what is no array; translate.py puts it into subscripts.
+template <class A> struct Extent { static constexpr unsigned long value = ~0ul; };
+template <class T, unsigned long n> struct Extent<T[n]> { static constexpr unsigned long value = n; };
+template <class A, class I> constexpr I within(const I& i) {
+#ifdef TLC_CHECKED
+  if constexpr (__is_integral(I)) {
+    if ((unsigned long)(long)i >= Extent<metal::remove_cvref_t<A>>::value) {
+      tlc_complain("out-of-bounds", "an array index is out of bounds");
+      return I(0);
+    }
+  }
+#endif
+  return i;
+}
 }  // namespace tlc
