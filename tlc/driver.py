@@ -310,7 +310,7 @@ def _members(
         )
     members: dict[str, Any] = {f"{profile}.metal": text.encode() for profile, text in texts.items()}
     members["program.tlir"] = _show_ir(lowered.module).encode()
-    if planned.storage.constants:
+    if planned.storage.places:
         members["constants.bin"] = bytes(planned.storage.constants)
     members.update(weights.members)
     manifest = {

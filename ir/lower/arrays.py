@@ -29,8 +29,9 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
     if isinstance(at, Dim):
         if any(_followed(cx, symbol) for symbol in at.symbols()):
             cx.fail("E0304", "this index must be known at build", span)
-        indexing.within(cx, at, Dim.of(1), Dim.of(length), span, text)
-        return at
+        start = indexing.from_front(Dim.of(length), at)
+        indexing.within(cx, start, Dim.of(1), Dim.of(length), span, text)
+        return start
     if not -length <= at < length:
         cx.fail("E0303", text, span)
     return at % length

@@ -136,8 +136,17 @@ def _with_item(
     if not isinstance(before, list) or len(target.items) != 1:
         cx.fail("E0302", f"{describe(before)} has no items that can be assigned to", target.span)
     (item,) = target.items
-    at = arrays.place(cx, expressions.expression(cx, item), len(before), item.span)
-    return arrays.with_item(cx, before, at, value, span)
+    return with_element(cx, before, expressions.expression(cx, item), item.span, value, span)
+
+
+def with_element(
+    cx: Context, before: list[Lowered] | Value, at: Lowered, place: Span, value: Lowered, span: Span
+) -> Lowered:
+    """An array with an element replaced, or a tensor with a row; `place` is where `at` stands."""
+    if isinstance(before, Value):
+        part = _one(cx, before, 0, at, place)
+        return _replaced(cx, before, [part], value, place, span)
+    return arrays.with_item(cx, before, arrays.place(cx, at, len(before), place), value, span)
 
 
 # ---- tensors -------------------------------------------------------------------------------------
@@ -154,8 +163,14 @@ class _Part:
 
 
 def _written(cx: Context, before: Value, target: ast.Index, value: Lowered, span: Span) -> Value:
-    """The tensor with a part replaced: chosen by a mask at an index, joined around a slice."""
-    parts = _parts(cx, before, target)
+    """The tensor with a part replaced."""
+    return _replaced(cx, before, _parts(cx, before, target), value, target.span, span)
+
+
+def _replaced(
+    cx: Context, before: Value, parts: list[_Part], value: Lowered, place: Span, span: Span
+) -> Value:
+    """The tensor with parts replaced: chosen by a mask at an index, joined around a slice."""
     shape = list(before.tensor.shape)
     for part in parts:
         shape[part.axis] = part.length
@@ -164,7 +179,7 @@ def _written(cx: Context, before: Value, target: ast.Index, value: Lowered, span
     new = cx.builder.reshape(new, shape)
     floats = before.tensor.dtype in FLOATS
     late = [p for p in parts if p.one and (floats or not p.start.is_static)]
-    return _around(cx, before, [p for p in parts if p not in late], late, new, target.span)
+    return _around(cx, before, [p for p in parts if p not in late], late, new, place)
 
 
 def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
@@ -178,27 +193,31 @@ def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
             low, high = indexing.ends(cx, shape[axis], item)
         else:
             index = expressions.expression(cx, item)
-            if isinstance(index, Value) and index.tensor.rank == 0:
-                index = reading.on_host(cx, index, item.span)
-            at = whole(index)
-            if isinstance(index, Range):
-                low, high = Dim.of(index.low), Dim.of(index.high)
-            elif at is None:
-                hint = "rows are written one by one, by a whole number"
-                cx.fail("E0303", f"this is {describe(index)}, and no place", item.span, hint=hint)
-            else:
-                start = Dim.of(at)
-                start = shape[axis] + start if start.is_static and int(start) < 0 else start
-                text = f"index {at} is out of range for axis {axis} of {before.type}"
-                indexing.within(cx, start, Dim.of(1), shape[axis], item.span, text)
-                found.append(_Part(axis, start, Dim.of(1), one=True))
+            if not isinstance(index, Range):
+                found.append(_one(cx, before, axis, index, item.span))
                 continue
+            low, high = Dim.of(index.low), Dim.of(index.high)
         if low == Dim.of(0) and high == shape[axis]:
             continue
         text = f"the slice {low}:{high} is out of range for axis {axis} of {before.type}"
         indexing.within(cx, low, high - low, shape[axis], item.span, text)
         found.append(_Part(axis, low, high - low, one=False))
     return found
+
+
+def _one(cx: Context, before: Value, axis: int, index: Lowered, span: Span) -> _Part:
+    """The one element that an index takes of an axis."""
+    if isinstance(index, Value) and index.tensor.rank == 0:
+        index = reading.on_host(cx, index, span)
+    at = whole(index)
+    if at is None:
+        hint = "rows are written one by one, by a whole number"
+        cx.fail("E0303", f"this is {describe(index)}, and no place", span, hint=hint)
+    size = before.tensor.shape[axis]
+    start = indexing.from_front(size, at)
+    text = f"index {at} is out of range for axis {axis} of {before.type}"
+    indexing.within(cx, start, Dim.of(1), size, span, text)
+    return _Part(axis, start, Dim.of(1), one=True)
 
 
 def _fitting(cx: Context, before: Value, value: Lowered, shape: list[Dim], span: Span) -> Value:

@@ -9,6 +9,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.control.handed import elements_dtype
 from tlc.ir.lower.values import (
     Lowered,
     Metadata,
@@ -26,6 +27,7 @@ from tlc.ir.lower.values import (
 from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import TensorType
 
+LONGEST_CUT = 64  # of a string of which run time chooses both ends of a part
 _TENSOR_MEMBERS = ("shape", "T", "rank", "ndim", "len")
 
 
@@ -125,16 +127,45 @@ def _list_index(
     cx: Context, value: list[Lowered] | tuple[Lowered, ...] | str, item: ast.Expr
 ) -> Lowered:
     if isinstance(item, ast.Slice):
-        low, high = (
-            None if e is None else whole(expressions.expression(cx, e))
-            for e in (item.low, item.high)
-        )
+        low, high = (None if e is None else _end(cx, e, e.span) for e in (item.low, item.high))
         if isinstance(low, Dim) or isinstance(high, Dim):
-            cx.fail("E0304", "the ends of this slice must be known at build", item.span)
+            return _late_part(cx, value, low or 0, len(value) if high is None else high, item)
         part = value[low:high]
         return arrays.alike(value, part) if isinstance(part, list) else part
     at = arrays.place(cx, expressions.expression(cx, item), len(value), item.span)
     return arrays.item(cx, value, at, item.span)
+
+
+def _late_part(
+    cx: Context,
+    value: list[Lowered] | tuple[Lowered, ...] | str,
+    low: int | Dim,
+    high: int | Dim,
+    item: ast.Slice,
+) -> Lowered:
+    """A part whose ends only run time knows: of an array of numbers a tensor; of a string, one of
+    its parts, chosen by branches."""
+    dtype = elements_dtype(value) if isinstance(value, list) else None
+    if dtype is not None:
+        from tlc.ir.lower.literals import literal
+
+        table, size = literal(cx, value, dtype, item.span), Dim.of(len(value))
+        return _cut(cx, table, 0, from_front(size, low), from_front(size, high), item.span)
+    both = isinstance(low, Dim) and isinstance(high, Dim)
+    if not isinstance(value, str) or (both and len(value) > LONGEST_CUT):
+        cx.fail("E0304", "the ends of this slice must be known at build", item.span)
+    places, count = range(len(value) + 1), len(value) + 1
+    start, stop = (
+        arrays.place(cx, whole(from_front(Dim.of(len(value)), end)), count, item.span)
+        for end in (low, high)
+    )
+    tails = [value[at:] for at in places]
+    if not isinstance(stop, Dim):
+        return arrays.item(cx, [value[at:stop] for at in places], start, item.span)
+    heads = [[tail[: max(at - cut, 0)] for cut, tail in enumerate(tails)] for at in places]
+    if not isinstance(start, Dim):
+        return arrays.item(cx, [row[start] for row in heads], stop, item.span)
+    return arrays.item(cx, [arrays.item(cx, r, start, item.span) for r in heads], stop, item.span)
 
 
 def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
@@ -166,9 +197,7 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
         if at is None:
             cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", item.span)
         size = out.tensor.shape[axis]
-        start = Dim.of(at)
-        if start.is_static and int(start) < 0:
-            start = size + start
+        start = from_front(size, at)
         what = f"index {at} is out of range for axis {axis} of {value.type}"
         if axis == 0 and models.is_packed(out):  # a gather unpacks the one row, a view cannot
             within(cx, start, Dim.of(1), size, item.span, what)
@@ -196,11 +225,9 @@ def cut(
 
 def row(cx: Context, value: Value, at: int | Dim, span: Span) -> Value:
     """What stands at an index of the first axis, counted from the front."""
-    start = Dim.of(at)
     if not value.tensor.rank:
         cx.fail("E0303", "a tensor of rank 0 has no rows", span)
-    if start.is_static and int(start) < 0:
-        start = value.tensor.shape[0] + start
+    start = from_front(value.tensor.shape[0], at)
     text = f"index {at} is out of range for axis 0 of {value.type}"
     part = cut(cx, value, 0, start, Dim.of(1), span, text)
     return cx.emit("reshape", part, shape=value.tensor.shape[1:], span=span)
@@ -224,16 +251,32 @@ def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
     """Where a slice of an axis of that size begins and ends; negative ends count from its end."""
     found_ends = []
     for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
-        given = missing if node is None else expressions.expression(cx, node)
-        if isinstance(given, Value) and not given.tensor.rank:
-            given = reading.on_host(cx, given, item.span)
-        found = whole(given)
-        if found is None:
-            text = f"the ends of a slice are whole numbers, and this is {tell(given)}"
-            cx.fail("E0303", text, item.span if node is None else node.span)
-        end = Dim.of(found)
-        found_ends.append(size + end if end.is_static and int(end) < 0 else end)
+        found = missing if node is None else _end(cx, node, item.span)
+        found_ends.append(from_front(size, found))
     return found_ends[0], found_ends[1]
+
+
+def from_front(size: Dim, place: int | Dim) -> Dim:
+    """An index or the end of a slice, counted from the front: a number below zero counts from the
+    end. Of formulas, only those of negative terms alone, such as `-n`, may be such numbers."""
+    at = Dim.of(place)
+    if any(factor > 0 for _, factor in at.terms):
+        return at
+    if at.is_static or not any(name[0] == "$" for name in at.symbols()):
+        return size + at if at.terms else at
+    return at + size * at.compare("<", 0)
+
+
+def _end(cx: Context, node: ast.Expr, span: Span) -> int | Dim:
+    """An end of a slice as it is written; one of the device is read."""
+    given = expressions.expression(cx, node)
+    if isinstance(given, Value) and not given.tensor.rank:
+        given = reading.on_host(cx, given, span)
+    found = whole(given)
+    if found is None:
+        text = f"the ends of a slice are whole numbers, and this is {tell(given)}"
+        cx.fail("E0303", text, node.span)
+    return found
 
 
 def _cut(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) -> Value:

@@ -9,7 +9,7 @@ from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, indexing, models
+from tlc.ir.lower import arrays, assignment, indexing, models, reading
 from tlc.ir.lower.arguments import Argument, shape_of
 from tlc.ir.lower.builtins.table import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.context import Context
@@ -71,18 +71,6 @@ def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> Lowered:
     return arrays.alike(items, [*items, arrays.element(cx, items, x.value, x.span)])
 
 
-def _index(cx: Context, at: Argument, length: int) -> int:
-    found = whole(at.value)
-    if not isinstance(found, int):
-        late = ", known at build" if isinstance(found, Dim) else ""
-        code = "E0304" if late else "E0303"
-        text = f"an index is a whole number{late}, and this is {describe(at.value)}"
-        cx.fail(code, text, at.span)
-    if not -length <= found < length:
-        cx.fail("E0303", f"index {found} is out of range for {length} elements", at.span)
-    return found % length
-
-
 @special("get", "v: any, i: any, otherwise: any = none")
 def _get(
     cx: Context, node: ast.Call, v: Argument, i: Argument, otherwise: Argument | None
@@ -95,26 +83,34 @@ def _get(
     if otherwise is not None:
         text = f"only metadata may lack what `get` asks for, and this is {describe(v.value)}"
         cx.fail("E0302", text, otherwise.span)
+    at = i.value
     if isinstance(v.value, Value):
-        at = whole(i.value)
-        if at is None:
-            text = f"an index is a whole number, and this is {describe(i.value)}"
+        if isinstance(at, Value) and not at.tensor.rank:
+            at = reading.on_host(cx, at, i.span)
+        number = whole(at)
+        if number is None:
+            text = f"an index is a whole number, and this is {describe(at)}"
             cx.fail("E0303", text, i.span)
-        return indexing.row(cx, v.value, at, i.span)
+        return indexing.row(cx, v.value, number, i.span)
     items = _need_list(cx, v)
-    return items[_index(cx, i, len(items))]
+    return arrays.item(cx, items, arrays.place(cx, at, len(items), i.span), i.span)
 
 
 @special("set", "v: any, i: any, x: any")
-def _set(cx: Context, node: ast.Call, v: Argument, i: Argument, x: Argument) -> list[Lowered]:
-    items = _need_list(cx, v)
-    return arrays.with_item(cx, items, _index(cx, i, len(items)), x.value, x.span)
+def _set(cx: Context, node: ast.Call, v: Argument, i: Argument, x: Argument) -> Lowered:
+    """`v[i] = x` as a value."""
+    items = v.value if isinstance(v.value, Value) else _need_list(cx, v)
+    return assignment.with_element(cx, items, i.value, i.span, x.value, x.span)
 
 
 @special("from_vec", "v: any, shape: any = none")
 def _from_vec(cx: Context, node: ast.Call, v: Argument, shape: Argument | None) -> Value:
     """An array as a float16 tensor, laid out in a shape when there is one."""
     dims = None if shape is None else shape_of(cx, shape.value, shape.span)
+    if isinstance(v.value, Value):  # an array that grew at run time
+        cx.builder.span = node.span
+        made = cx.builder.cast(v.value, "f16")
+        return made if dims is None else cx.emit("reshape", made, shape=dims, span=node.span)
     return literal(cx, _need_list(cx, v), "f16", v.span, dims)
 
 

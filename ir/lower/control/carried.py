@@ -21,7 +21,7 @@ from tlc.ir.lower.control import regions
 from tlc.ir.lower.control.handed import (
     as_type,
     blank,
-    elements_dtype,
+    grown,
     host_number,
     is_count,
     plain,
@@ -228,8 +228,7 @@ class Attempt:
             new = behind[name]
             if composite.leaves("", old).keys() == composite.leaves("", new).keys():
                 continue
-            both = isinstance(old, list) and isinstance(new, list)
-            dtype = elements_dtype([*old, *new]) if both else None
+            dtype = grown(old, new)
             if dtype is None or self.passes != -1:
                 self._changes(name, old, new)
             vectors[name] = dtype

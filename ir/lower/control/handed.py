@@ -91,3 +91,14 @@ def elements_dtype(items: Sequence[Lowered]) -> str | None:
         if dtype in dtypes:
             return dtype
     return None
+
+
+def grown(one: Lowered, other: Lowered) -> str | None:
+    """The dtype of what is an array of numbers on both ways, longer on one, or a tensor that it has
+    become already there; None for all else."""
+    if isinstance(one, list) and isinstance(other, list):
+        return None if len(one) == len(other) else elements_dtype([*one, *other])
+    for array, found in ((one, other), (other, one)):
+        if isinstance(array, list) and isinstance(found, Value) and found.tensor.rank == 1:
+            return found.tensor.dtype if not array or elements_dtype(array) else None
+    return None

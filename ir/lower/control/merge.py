@@ -10,7 +10,7 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.control.handed import as_type, elements_dtype
+from tlc.ir.lower.control.handed import as_type, grown
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
@@ -49,7 +49,7 @@ class Merge:
         """One value for both: the same thing, a number of the host, or a result of the `if`."""
         if then is NEVER or orelse is NEVER:
             return self._only(what, then, orelse)
-        dtype = _grown(then, orelse)
+        dtype = grown(then, orelse)
         if dtype is not None:
             return self._tensor(what, self._vector(0, then, dtype), self._vector(1, orelse, dtype))
         if composite.is_composite(then) and composite.is_composite(orelse):
@@ -161,18 +161,6 @@ class Merge:
             hint = "where run time decides, only arrays of numbers change their length"
         text = f"{what} is {shown[0]} in one branch and {shown[1]} in the other"
         self.cx.fail("E0302", text, self.span, hint=hint)
-
-
-def _grown(then: Lowered, orelse: Lowered) -> str | None:
-    """The dtype of what is an array of numbers in both branches, longer in one, or a tensor that it
-    has become already; None for all else."""
-    both = [v for v in (then, orelse) if isinstance(v, list)]
-    if len(both) == 2:
-        return None if len(then) == len(orelse) else elements_dtype([*then, *orelse])
-    for array, other in ((then, orelse), (orelse, then)):
-        if isinstance(array, list) and isinstance(other, Value) and other.tensor.rank == 1:
-            return other.tensor.dtype if not array or elements_dtype(array) else None
-    return None
 
 
 def _is_number(value: Lowered) -> bool:
