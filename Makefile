@@ -71,8 +71,8 @@ test-serve: $(VENV)/ready ## ask `tlc serve` with the official openai client
 fuzz: $(VENV)/ready ## many more random inputs: make fuzz N=20000
 	TLC_FUZZ=$(or $(N),20000) $(BIN)/python -m pytest -m fuzz --numprocesses auto --quiet
 
-mutants: $(VENV)/ready ## break the apple kernels in thousands of ways; count what the checks notice
-	$(BIN)/python -m tests.mutation
+mutants: $(VENV)/ready ## break the apple kernels that changed in thousands of ways; all: make mutants ALL=1
+	$(BIN)/python -m tests.mutation $(if $(ALL),--all)
 
 kernels: $(VENV)/ready ## lint every kernel that a run of the tests compiles programs to
 	$(BIN)/python -m pytest -m 'not models' --lint-kernels --numprocesses auto --quiet

@@ -14,7 +14,7 @@ import pytest
 
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.emulation import run_emulated
-from tests.codegen.product_cases import packed_products
+from tests.codegen.packed_cases import packed_products
 from tests.codegen.running import Case
 from tlc.api import compile
 

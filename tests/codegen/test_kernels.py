@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.codegen import product_cases
+from tests.codegen import joined_cases, product_cases
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.running import Case, run_on_cpu
 
@@ -24,7 +24,7 @@ def test_results(cases: Callable[[], Iterable[Case]], reader: str) -> None:
     "cases",
     [
         product_cases.large_products,
-        product_cases.two_sums,
+        joined_cases.two_sums,
         product_cases.numbers_that_are_not_finite,
     ],
     ids=lambda cases: cases.__name__,

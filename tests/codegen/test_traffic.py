@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.codegen.product_cases import _nt
+from tests.codegen.product_cases import nt_of
 from tests.codegen.running import Case, fused, normal, packed, size, view
 from tests.codegen.traffic import traffic
 from tests.ir.kernels import kernels, optimised
@@ -64,7 +64,7 @@ def test_lanes_that_are_far_apart_are_seen() -> None:
 
 @pytest.mark.parametrize("encoding", ["q8_0", "q4_0", "q4_k", "q6_k"])
 def test_packed_weights_are_read_once(encoding: str) -> None:
-    op = fused("matmul", [tensor("f16", 1, 512), tensor("f16", 64, 512)], _nt, ["f16", encoding])
+    op = fused("matmul", [tensor("f16", 1, 512), tensor("f16", 64, 512)], nt_of, ["f16", encoding])
     blocks, _ = packed(1, 64, 512, encoding)
     found = traffic(Case(encoding, op, [normal(0, 1, 512), blocks], np.zeros((1, 64))))
     assert found.moved <= MOST_MOVED * found.least, found

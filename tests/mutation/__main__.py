@@ -1,6 +1,8 @@
 """`make mutants`: breaks the apple kernels in thousands of small ways, and counts what is noticed.
 
-python -m tests.mutation [SUBJECT ...] [--processes N] [--list]
+python -m tests.mutation [SUBJECT ...] [--all] [--processes N] [--list]
+
+Subjects that are what they were when judged.txt got its row for them are not judged again.
 """
 
 from __future__ import annotations
@@ -11,51 +13,86 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from tests.mutation import ledger
 from tests.mutation.equivalent import reasons
 from tests.mutation.judging import VERDICTS, judge
-from tests.mutation.mutator import KINDS, Mutant
-from tests.mutation.subjects import Subject, subjects
+from tests.mutation.ledger import Counts, Job
+from tests.mutation.mutator import KINDS
 
 LEAST = 0.98  # of the mutants that differ in what they do
 CAUGHT = ("lint", "emulator", "numerics", "values", "crash")
 
 
 def main() -> int:
-    """The exit code: 0 when enough is caught, and the table of equivalents is what there is."""
+    """The exit code: 0 when enough is caught, and every survivor has a reason that holds."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("subject", nargs="*", help="beginnings of names; all when left out")
+    parser.add_argument("--all", action="store_true", help="judge again what is known")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--list", action="store_true", help="show every mutant and its verdict")
+    parser.add_argument("--list", action="store_true", help="show every mutant that is judged")
     options = parser.parse_args()
-    chosen = list(subjects(tuple(options.subject) or ("",)))
-    jobs = work(chosen)
-    known = reasons()
     began = time.monotonic()
-    rows = {subject.name: Counter[str]() for subject in chosen}
-    kinds = {kind: Counter[str]() for kind in KINDS}
-    open_: list[str] = []
-    met: set[tuple[str, str]] = set()
+    jobs = ledger.jobs()
+    digests = {job[0].name: ledger.digest(*job) for job in jobs}
+    chosen = [name for name in digests if name.startswith(tuple(options.subject) or ("",))]
+    rows = ledger.read()
+    fresh = {n for n in chosen if options.all or n not in rows or rows[n][0] != digests[n]}
+    problems = []
+    for name, counts, wrong in judged([job for job in jobs if job[0].name in fresh], options):
+        problems += wrong
+        rows[name] = "open" if wrong else digests[name], counts
+        ledger.write(rows, list(digests))
+    print(f"judged {len(fresh)} of {len(chosen)} kernels in {time.monotonic() - began:.0f} s")
+    for problem in problems:
+        print(problem)
+    share = report({name: rows[name][1] for name in chosen})
+    return 0 if share >= LEAST and not problems else 1
+
+
+def judged(
+    jobs: Sequence[Job], options: argparse.Namespace
+) -> Iterator[tuple[str, Counts, list[str]]]:
+    """Each subject when all its mutants have their verdicts: how many have which, and what is to be
+    looked at: those that survive without a reason, and reasons for what does not survive."""
+    left = {subject.name: len(found) for subject, found in jobs}
+    counts: dict[str, Counts] = {name: Counter() for name in left}
+    wrong: dict[str, list[str]] = {name: [] for name in left}
+    unmet = {name: {key for subject, key in reasons() if subject == name} for name in left}
+    known = reasons()
+
+    def done(name: str) -> tuple[str, Counts, list[str]]:
+        stale = sorted(unmet[name])
+        says = "is in equivalent.txt, and is noticed or no mutant any more"
+        return name, counts[name], wrong[name] + [f"{name} | {key}\n    {says}" for key in stale]
+
+    yield from (done(name) for name, number in left.items() if not number)
     for subject, mutant, verdict in judge(jobs, options.processes):
-        name = (subject.name, mutant.key)
-        outcome = verdict.kind
-        if outcome == "survives" and name in known:
+        name, outcome = subject.name, verdict.kind
+        if outcome == "survives" and (name, mutant.key) in known:
             outcome = "equivalent"
-            met.add(name)
-        rows[subject.name][outcome] += 1
-        kinds[mutant.kind][outcome] += 1
-        if outcome == "survives":
-            open_.append(f"{subject.name} | {mutant.key}")
+            unmet[name].discard(mutant.key)
+        elif outcome == "survives":
+            wrong[name].append(f"{name} | {mutant.key}\n    survives and has no reason")
         if options.list:
-            print(f"{subject.name}:{mutant.line} | {mutant.key} | {outcome} {verdict.why}")
+            print(f"{name}:{mutant.line} | {mutant.key} | {outcome} {verdict.why}", flush=True)
+        counts[name][mutant.kind, outcome] += 1
+        left[name] -= 1
+        if not left[name]:
+            yield done(name)
+
+
+def report(found: Mapping[str, Counts]) -> float:
+    """Print tables of subjects and of kinds; the share of the effective mutants that is caught."""
+    rows = {name: Counter[str]() for name in found}
+    kinds = {kind: Counter[str]() for kind in KINDS}
+    for name, counts in found.items():
+        for (kind, outcome), number in counts.items():
+            rows[name][outcome] += number
+            kinds[kind][outcome] += number
     _table("kernel", rows)
     _table("what is gone", kinds)
-    print(f"\n{len(open_)} survive and are in no table:", *sorted(open_), sep="\n")
-    stale = {name for name in known if name[0] in rows} - met
-    if stale:
-        print("\nin tests/mutation/equivalent.txt, and noticed now or no mutant any more:")
-        print(*sorted(f"{subject} | {key}" for subject, key in stale), sep="\n")
     total = sum(rows.values(), Counter[str]())
     caught = sum(total[kind] for kind in CAUGHT)
     effective = caught + total["survives"]
@@ -63,30 +100,17 @@ def main() -> int:
     print(
         f"\n{total.total()} mutants of {len(rows)} kernels, {total.total() - effective} of them"
         f" equivalent; {caught} of the other {effective} are caught: {share:.2%}"
-        f" ({time.monotonic() - began:.0f} s)"
     )
-    return 0 if share >= LEAST and not stale else 1
+    return share
 
 
-def work(chosen: Sequence[Subject]) -> list[tuple[Subject, list[Mutant]]]:
-    """The mutants of every subject: of lines that kernels of a family share, those of the first."""
-    seen: dict[tuple[str, str], str] = {}
-    jobs = []
-    for subject in chosen:
-        family = subject.name.partition(" ")[0]
-        found = subject.mutants()
-        first = [m for m in found if seen.setdefault((family, m.key), subject.name) == subject.name]
-        jobs.append((subject, first))
-    return jobs
-
-
-def _table(title: str, rows: dict[str, Counter[str]]) -> None:
+def _table(title: str, rows: Mapping[str, Counter[str]]) -> None:
     columns = [*VERDICTS, "equivalent"]
     columns.insert(-2, columns.pop(columns.index("survives")))
     shown = [c for c in columns if any(row[c] for row in rows.values())]
-    print(f"\n{title:20}" + "".join(f"{c:>12}" for c in shown))
+    print(f"\n{title:26}" + "".join(f"{c:>12}" for c in shown))
     for name, row in [*rows.items(), ("all", sum(rows.values(), Counter[str]()))]:
-        print(f"{name:20}" + "".join(f"{row[c] or '':>12}" for c in shown))
+        print(f"{name:26}" + "".join(f"{row[c] or '':>12}" for c in shown))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """A few kernels broken in every way there is: each is noticed, or known to do the same.
 
-`make mutants` does so with all kernels of the table.
+`make mutants` does so with all kernels of the table, and keeps in judged.txt what it found.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.mutation import ledger
+from tests.mutation.__main__ import LEAST, report
 from tests.mutation.equivalent import reasons
 from tests.mutation.judging import judge
 from tests.mutation.subjects import subjects
@@ -27,8 +31,21 @@ def test_what_breaks_a_kernel_is_noticed(name: str) -> None:
     assert [key for key in unnoticed if (name, key) not in known] == []
 
 
-def test_every_equivalent_mutant_has_a_reason() -> None:
-    names = {subject.name for subject in subjects()}
+def test_enough_was_noticed_of_the_kernels_as_they_are_now() -> None:
+    rows = ledger.read()
+    now = {job[0].name: ledger.digest(*job) for job in ledger.jobs()}
     for (subject, _), reason in reasons().items():
-        assert subject in names
+        assert subject in now
         assert reason
+    assert report({name: counts for name, (_, counts) in rows.items()}) >= LEAST
+    changed = [name for name in now if name not in rows or rows[name][0] != now[name]]
+    if changed:
+        pytest.skip(f"`make mutants` has to judge again what changed: {', '.join(changed)}")
+
+
+def test_the_table_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ledger.read()
+    monkeypatch.setattr(ledger, "TABLE", tmp_path / "judged.txt")
+    assert not ledger.read()
+    ledger.write(rows, list(rows))
+    assert ledger.read() == rows
