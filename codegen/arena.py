@@ -151,7 +151,7 @@ def _appended(value: Value, old: Value, blocks: tuple[Block, ...]) -> list[Value
                 return None
             found += grown
         return found
-    base = appends_to(writer)
+    base = appends_to(writer, at)
     if writer.name == "loop" and _grows(writer, at):
         base = writer.operands[at]
     before = None if base is None else _appended(base, old, blocks)
@@ -165,12 +165,13 @@ def _grows(loop: Op, at: int) -> bool:
     return once and _appended(region.yielded[at], region.args[at], (region,)) is not None
 
 
-def appends_to(op: Op) -> Value | None:
-    """The operand whose elements begin the result of a concatenation, as they lie in memory."""
-    if op.name != "fused" or op.attrs["family"] != "concat":
+def appends_to(op: Op, part: int = 0) -> Value | None:
+    """The operand whose elements begin a result of concatenations, as they lie in memory."""
+    if op.name != "fused" or op.attrs["family"] not in ("concat", "append"):
         return None
     (region,) = op.regions
-    concat = next(inner for inner in region.ops if inner.name == "concat")
+    concat = region.yielded[part].owner
+    assert concat is not None
     outer = product(concat.result.tensor.shape[: concat.attrs["axis"]])
     first = concat.operands[0]
     if outer != Dim.of(1) or first not in region.args or concat.operands.count(first) > 1:

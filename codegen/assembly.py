@@ -26,10 +26,11 @@ class Array:
     element: str
     name: str
     count: int
+    note: str = ""
 
     @property
     def nbytes(self) -> int:
-        return {"half": 2, "int": 4, "float": 4, "float4": 16}[self.element] * self.count
+        return {"half": 2, "int": 4, "uint": 4, "float": 4, "float4": 16}[self.element] * self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ class Draft:
 
 
 def _declared(arrays: Sequence[Array]) -> str:
-    return "".join(f"    threadgroup {a.element} {a.name}[{a.count}];\n" for a in arrays)
+    lines = ((f"threadgroup {a.element} {a.name}[{a.count}];", a.note) for a in arrays)
+    return "".join(f"    {line}{f'  // {note}' if note else ''}\n" for line, note in lines)
 
 
 # ---- several results -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tlc.codegen.arena import appends_to
 from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim, product
 from tlc.ir.formats import PACKED
@@ -22,14 +23,15 @@ def cost(op: Op) -> tuple[Dim, Dim]:
     addition for each pair of a product, one for each element of everything else."""
     (region,) = op.regions
     nbytes = Dim.of(0)
-    skipped = 1 if op.attrs["family"] == "append" else 0  # what is in its place already
+    there: list[Value | None] = []  # what is in its place already
+    if op.attrs["family"] == "append":
+        there = [appends_to(op, part) for part in range(len(op.results))]
     encodings = op.attrs["encodings"]
-    for at, (value, encoding) in enumerate(zip(region.args, encodings, strict=True)):
-        if at >= skipped:
+    for operand, value, encoding in zip(op.operands, region.args, encodings, strict=True):
+        if operand not in there:
             nbytes += _bytes(_read(op, value), encoding)
-    for result in op.results:
-        whole = result.tensor.nbytes
-        nbytes += whole - op.operands[0].tensor.nbytes if skipped else whole
+    nbytes += sum((v.tensor.nbytes for v in op.results), Dim.of(0))
+    nbytes -= sum((v.tensor.nbytes for v in there if v is not None), Dim.of(0))
     work = Dim.of(0)
     for inner in region.ops[:-1]:
         if inner.name == "contract":

@@ -15,6 +15,9 @@ import pytest
 import tlc
 from tests.test_llama import TOLERANCE, llama, unpacked
 from tlc.cli import run
+from tlc.runner import open_program, walked
+from tlc.runtime.artifact import read_artifact
+from tlc.runtime.model_file import open_model
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream
 
@@ -120,6 +123,19 @@ def test_the_example_generates_what_the_network_says(artifact: str) -> None:
     given = ("--prompt", "we said", "--max-tokens", "10", "--temperature", "0")
     for device in ("cpu", "reference"):
         assert shown("run", artifact, "--device", device, *given) == text + "\n"
+
+
+def test_a_layer_takes_six_launches(artifact: str) -> None:
+    """Queries, keys and values; keys and values appended; attention; its output; gate and what it
+    opens; and the way down. Norms, rotations and residuals are done by these."""
+    program, _ = open_program(read_artifact(artifact), "cpu", [""])
+    steps = program.entry("main").record["steps"]
+    (decode,) = (step[3] for step in steps if step[0] == "loop")
+    layers = open_model(str(DATA / "tiny_llama_f16.gguf")).metadata["llama.block_count"]
+    assert isinstance(layers, int)
+    launches = [step for step in walked(decode) if step[0] == "launch"]
+    # around them: the token itself, its embedding, the angles of its place, logits, 8 of sampling
+    assert len(launches) == 6 * layers + 12
 
 
 def test_the_example_at_another_temperature_says_something_else(artifact: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tlc.codegen import wide
-from tlc.codegen.assembly import Draft, Kernel, Variant, groups_for
+from tlc.codegen.assembly import Array, Draft, Kernel, Variant, groups_for
 from tlc.codegen.elements import uniform, used
 from tlc.codegen.expression import LANES, SCALARS, Access, Region, Scope, kind
 from tlc.codegen.iteration import (
@@ -387,18 +387,20 @@ def _apple(draft: Draft, plan: Plan) -> Kernel:
         value = rounded_scalar(region.out.dtype, scope.names[region.result])
         end.append(f"if (tid == 0u) out[row] = {value};")
     names_of = {op.name for stage in plan.passes for op in stage.reductions}
-    sums, tops = "reduce_sum" in names_of, bool(names_of - {"reduce_sum"})
+    memory, note = [], "one per simdgroup"
+    if "reduce_sum" in names_of:
+        memory.append(Array("float", "sums", 32, note))
+    if names_of - {"reduce_sum"}:
+        memory.append(Array("uint", "tops", 32, note))
     lines = [line for p in passes for line in (*p.before, *p.body, *p.after)] + end
     return draft.kernel(
         "row",
         groups=groups_for(plan.rows, 1),
         threads=_threads(plan, draft.profile.threads),
-        threadgroup_bytes=128 * (sums + tops),
+        memory=memory,
         rows=plan.rows,
         length=plan.length,
         indices=used(indices, lines),
-        sums=sums,
-        tops=tops,
         passes=passes,
         end=end,
     )

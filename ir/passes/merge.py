@@ -3,6 +3,7 @@
 The projections of queries, keys and values multiply the same rows with different weights; a gate
 and what it opens are two products, and one is all that the other's kernel reads beside. Both read
 normalised rows, which their kernels make themselves. Concatenations compute what goes into them.
+Keys and values that one launch has made are normalised, and appended to what is cached, by one.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def _block(block: Block) -> None:
         for region in op.regions if op.name in OPEN else ():
             _block(region)
     _absorbed(block, _is_twin)
-    _siblings(block)
+    _siblings(block, _multiplied)
     _absorbed(block, _makes_rows)
     _pieces_made(block)
+    _siblings(block, _alike)
 
 
 def _absorbed(block: Block, fits: Callable[[Op, Op], bool]) -> None:
@@ -106,17 +108,17 @@ def _inlined(op: Op, inner: Op) -> None:
     op.attrs["encodings"] = tuple(encodings)
 
 
-# ---- products of the same rows -------------------------------------------------------------------
+# ---- kernels side by side ------------------------------------------------------------------------
 
 
-def _siblings(block: Block) -> None:
-    """Products of the same rows with several matrices are done where the first of them is."""
-    families: dict[tuple[object, ...], list[Op]] = {}
+def _siblings(block: Block, keys: Callable[[Op], Sequence[object]]) -> None:
+    """Kernels that have a key in common are done where the first of them is."""
+    families: dict[object, list[Op]] = {}
     for op in block.ops:
-        key = _rows_of(op)
-        if key is not None:
+        for key in keys(op):
             families.setdefault(key, []).append(op)
     for family in families.values():
+        family = [op for op in family if op in block.ops]
         while len(family) > 1:
             first, *others = family
             together = [first]
@@ -129,6 +131,30 @@ def _siblings(block: Block) -> None:
             family = [op for op in others if op not in together]
             if len(together) > 1:
                 _joined(block, together)
+
+
+def _multiplied(op: Op) -> Sequence[object]:
+    """The rows that a product multiplies: with several matrices in one launch."""
+    rows = _rows_of(op)
+    return () if rows is None else (rows,)
+
+
+def _alike(op: Op) -> Sequence[object]:
+    """What kernels have in common that are equal work for the threads of one launch: results of
+    concatenations, the length of rows with the launches that made them."""
+    if op.name != "fused" or len(op.results) > 1:
+        return ()
+    (region,) = op.regions
+    match op.attrs["family"]:
+        case "concat":
+            return [op.result.type]
+        case "row":
+            reduced = (o for o in region.ops if o.defn.kernel == "reduce")
+            lengths = {o.operands[0].tensor.shape[-1] for o in reduced}
+            owners = dict.fromkeys(v.owner for v in op.operands)
+            made = [o for o in owners if o is not None and o.name == "fused"]
+            return [(source, *lengths) for source in made]
+    return ()
 
 
 def _rows_of(op: Op) -> tuple[object, ...] | None:

@@ -24,6 +24,7 @@ EVERYTHING = (
     row_cases.columns,
     row_cases.gathers,
     row_cases.concats,
+    row_cases.side_by_side,
     order_cases.sorts,
     order_cases.sorts_from_above,
     order_cases.scans,

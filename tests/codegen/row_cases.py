@@ -343,3 +343,38 @@ def concats() -> Iterator[Case]:
             made = wide(y) - wide(y)[:, :, 1::2].repeat(2, -1)
             exact = np.concatenate([2 * wide(x), made], axis)
             yield Case(f"computed pieces, axis {axis}", op, [x, y], exact, 0.0, {"N": 3})
+
+
+def side_by_side() -> Iterator[Case]:
+    """Rows, and concatenations, of which one launch does two."""
+
+    def normalised(b: Builder, x: Value, y: Value, gain: Value, bias: Value) -> list[Value]:
+        return [_softmax(b, x), _layer_norm(b, y, gain, bias)]
+
+    types = [tensor("f16", "M", "N"), tensor("f16", "P", "N"), tensor("f16", "N")]
+    op = fused("row", [*types, types[-1]], normalised)
+    for m, p, n in ((1, 1, 7), (3, 5, 64), (9, 2, 300)):
+        x, y, gain, bias = normal(70, m, n), normal(71, p, n), normal(72, n), normal(73, n)
+        centred = wide(y) - wide(y).mean(-1, keepdims=True)
+        scale = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        exact = [_exact_softmax(wide(x)), centred * scale * wide(gain) + wide(bias)]
+        # as for each of them alone
+        most = 1 + np.abs(wide(y)).max()
+        slack = [
+            (8 + n) * EPS32 * exact[0],
+            (16 + n) * EPS32 * scale * most * (np.abs(wide(gain)) + 1),
+        ]
+        sizes = {"M": m, "N": n, "P": p}
+        yield Case(f"softmax and layer_norm, {sizes}", op, [x, y, gain, bias], exact, slack, sizes)
+
+    def joined(b: Builder, k: Value, x: Value, v: Value, y: Value) -> list[Value]:
+        pieces = (k, b.emit("add", x, x)), (v, y)
+        return [b.emit("concat", *pair, axis=0) for pair in pieces]
+
+    old, new = tensor("f16", "P", 6), tensor("f16", "N", 6)
+    op = fused("concat", [old, new, old, new], joined)
+    for p, n in ((0, 1), (5, 1), (40, 33)):
+        k, x, v, y = normal(74, p, 6), normal(75, n, 6), normal(76, p, 6), normal(77, n, 6)
+        exact = [np.concatenate([wide(k), 2 * wide(x)]), np.concatenate([wide(v), wide(y)])]
+        sizes = {"P": p, "N": n}
+        yield Case(f"two concatenations, {sizes}", op, [k, x, v, y], exact, [0.0, 0.0], sizes)

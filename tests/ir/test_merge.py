@@ -14,7 +14,7 @@ SIGNATURE = (
     " b: float16[M]) -> Tensor { return %s }"
 )
 MERGED = {
-    "two": ("softmax(x @ w) @ v - softmax(x @ u[0, :, :]) @ v", [2, 1, 1, 1, 1]),
+    "two": ("softmax(x @ w) @ v - softmax(x @ u[0, :, :]) @ v", [2, 2, 1, 1]),
     "with_epilogues": (
         "softmax(relu(x @ w + b)) - softmax(linear(x, v) * 2.0)",
         [2, 1],
@@ -112,6 +112,53 @@ def test_a_concatenation_computes_its_pieces(body: str, wanted: list[str]) -> No
     (wide,) = interp.run(lowered(text).module.func("f"), args)
     # exp(x) below 16, rounded in other places
     np.testing.assert_allclose(found, wide, rtol=0, atol=16 * 2.0**-11)
+
+
+TOGETHER = {
+    # results, and the families of the kernels with how many results each has
+    "normalised": (
+        "rms_norm(x @ w, b), rms_norm(x @ u[0, :, :], b)",
+        [("matmul", 2), ("row", 2)],
+    ),
+    "halves": (
+        "rms_norm((x @ w)[:, 0:2], b[0:2]), softmax((x @ w)[:, 2:4])",
+        [("matmul", 1), ("row", 2)],
+    ),
+    "appended": (
+        "concat(v.T, x @ w, 0), concat(w * 2.0, exp(x @ u[0, :, :]), 0)",
+        [("matmul", 2), ("concat", 2)],
+    ),
+    "of other lengths": (
+        "softmax(x @ w), softmax(x @ w[:, 1:])",
+        [("matmul", 2), ("row", 1), ("row", 1)],
+    ),
+    "of no launch": ("softmax(x), rms_norm(x, x[0, :])", [("row", 1), ("row", 1)]),
+    "one needs the other": (
+        "softmax(x @ w), softmax(softmax(x @ w) + x @ u[1, :, :])",
+        [("matmul", 2), ("row", 1), ("row", 1)],
+    ),
+    "larger": (
+        "concat(x, x @ w, 1), concat(x, x @ u[0, :, 1:], 1)",
+        [("matmul", 2), ("concat", 1), ("concat", 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "wanted"), TOGETHER.values(), ids=TOGETHER.keys())
+def test_rows_and_concatenations_of_one_size_are_one_launch(
+    body: str, wanted: list[tuple[str, int]]
+) -> None:
+    text = SIGNATURE.replace("-> Tensor { return %s }", "{ (%s) }") % body
+    func = optimised(text)
+    assert [(op.attrs["family"], len(op.results)) for op in kernels(func)] == wanted
+    rng = np.random.default_rng(9)
+    shapes = [(3, 4), (4, 5), (5, 4), (2, 4, 5), (5,)]
+    args = [rng.standard_normal(shape).astype(np.float16) for shape in shapes]
+    results = interp.run(func, args)
+    before = interp.run(lowered(text).module.func("f"), args)
+    for found, wide in zip(results, before, strict=True):
+        # a few roundings to float16 of numbers below 16 are made in other places
+        np.testing.assert_allclose(found, wide, rtol=0, atol=16 * 4 * 2.0**-11)
 
 
 APART = {
