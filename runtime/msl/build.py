@@ -109,7 +109,9 @@ def build(
     tools = usable()
     found = translate(preprocess(text, name, tools, folders, defines, version), constants or {})
     code = _with_header(found)
-    math = ("-ffast-math",) if fast_math else ("-ffp-contract=off",)
+    # half / half is correctly rounded in Metal, with fast math too (MSL specification, accuracy of
+    # half-precision operations); clang would narrow a division and take a reciprocal of halves
+    math = ("-ffast-math", "-fno-reciprocal-math") if fast_math else ("-ffp-contract=off",)
     path = compile_native(code, (*_CODE, *_MODE[mode], *math), tools)
     load_runtime()
     library = _load(path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.codegen.kernels import Kernel, Variant, generate, module_text
@@ -124,6 +125,15 @@ def allowed(case: Case) -> Array:
     return np.asarray(case.slack + (exact + case.slack) * unit + tiny)
 
 
+def fits(case: Case, got: Array) -> bool:
+    """Whether `check` finds nothing wrong."""
+    try:
+        check(case, got)
+    except AssertionError:
+        return False
+    return True
+
+
 def check(case: Case, got: Array, what: str = "") -> None:
     """Fails unless the stored result is within what is allowed, NaN and infinities in place."""
     where = f"{case.name} {what}"
@@ -231,6 +241,19 @@ def wide(array: Array) -> Array:
     return array.astype(np.float64)
 
 
+_unpacked: list[DTypeLike] = [np.float16]
+
+
+@contextmanager
+def unrounded_weights() -> Iterator[None]:
+    """Cases that are made here have weights that are not rounded when they are unpacked."""
+    _unpacked.append(np.float32)
+    try:
+        yield
+    finally:
+        _unpacked.pop()
+
+
 def packed(seed: int, rows: int, columns: int, encoding: str) -> tuple[Array, Array]:
     """A matrix of random blocks, and the float16 numbers that they mean, as `gguf` unpacks them.
 
@@ -244,4 +267,4 @@ def packed(seed: int, rows: int, columns: int, encoding: str) -> tuple[Array, Ar
         scales = rng.uniform(-1, 1, (rows, columns // block)) / SPREAD[encoding]
         blocks[..., at : at + 2] = scales.astype(np.float16)[..., None].view(np.uint8)
     data = blocks.reshape(rows, -1)
-    return data, quants.dequantize(data, kind).astype(np.float16)
+    return data, quants.dequantize(data, kind).astype(_unpacked[-1])
