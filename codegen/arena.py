@@ -25,6 +25,7 @@ class Arena:
         self.sizes: list[list[Dim]] = []
         self.free: list[int] = []
         self.homes: list[str] = []  # of what the loops around carry: never free inside them
+        self.taken: dict[str, None] = {}  # slots, in order, in the function that is listed
 
     def take(self, value: Value) -> str:
         """A slot that is free now: one of the same size first, then the best static fit.
@@ -34,11 +35,12 @@ class Arena:
         nbytes = value.tensor.nbytes
         at = self._fit(nbytes)
         if at is None:
+            at = len(self.sizes)
             self.sizes.append([nbytes])
-            return f"s{len(self.sizes) - 1}"
-        self.free.remove(at)
-        if nbytes not in self.sizes[at]:
-            self.sizes[at].append(nbytes)
+        else:
+            self.free.remove(at)
+            self.hold(f"s{at}", nbytes)
+        self.taken[f"s{at}"] = None
         return f"s{at}"
 
     def hold(self, slot: str, nbytes: Dim) -> None:

@@ -68,6 +68,7 @@ class EntryPlan:
         self.checks: list[list[Any]] = []
         self.once: list[list[Any]] = []
         self.steps: list[list[Any]] = []
+        self.around = -1  # regions around what is listed, but for the body itself
         self.targets: dict[Value, str] = {}  # memory that a value is to be written to
         self.costs: dict[int, list[Any]] = {}  # of launches, by the identity of their steps
 
@@ -122,13 +123,23 @@ class EntryPlan:
                 self.loop(op, ending)
             case "if":
                 self.choice(op)
+            case "function":
+                self.function(op)
+            case "call":
+                given = [self.typed(v) for v in op.operands]
+                self.names |= {value: self.arena.take(value) for value in op.results}
+                made = [self.typed(v) for v in op.results]
+                a, numbers = op.attrs, [formula(n) for n in op.attrs["ints"]]
+                step = ["call", a["name"], numbers, given, list(a["symbols"]), made, a["place"]]
+                self.steps.append(step)
             case "read":
                 memory, dtype, _ = self.typed(op.operands[0])
                 self.steps.append(["read", op.attrs["symbol"], memory, dtype])
             case "check":
                 left, right = formula(op.attrs["left"]), formula(op.attrs["right"])
                 check = [left, right, op.attrs["text"], place(op)]
-                late = any(s[0] == "$" for s in (op.attrs["left"] - op.attrs["right"]).symbols())
+                sizes = (op.attrs["left"] - op.attrs["right"]).symbols()
+                late = self.around > 0 or any(s[0] == "$" for s in sizes)
                 (self.steps if late else self.checks).append(["check", *check] if late else check)
             case "print":
                 self.steps.append(["print", self.parts(op), [self.typed(v) for v in op.operands]])
@@ -241,6 +252,7 @@ class EntryPlan:
     def region(self, block: Block, end: Callable[[], None]) -> list[list[Any]]:
         """The steps of a region; `end` adds those that hand on what it yields."""
         outer, self.steps = self.steps, []
+        self.around += 1
         last = last_uses(block)
         for at, op in enumerate(block.ops):
             ending = last.get(at, [])
@@ -251,6 +263,7 @@ class EntryPlan:
             for value in ending:
                 self.release(value)
         steps, self.steps = self.steps, outer
+        self.around -= 1
         return steps
 
     def loop(self, op: Op, ending: list[Value]) -> None:
@@ -311,6 +324,23 @@ class EntryPlan:
         ints = [[after, formula(a), formula(b)] for after, a, b in op.attrs["ints"]]
         self.steps.append(["if", formula(op.attrs["condition"]), ints, *branches])
         self.names.update(zip(op.results, homes, strict=True))
+
+    def function(self, op: Op) -> None:
+        """Its arguments have slots of their own; calls leave all that it uses as they found it."""
+        (region,) = op.regions
+        outer, self.arena.taken = self.arena.taken, {}
+        homes = [self.arena.take(argument) for argument in region.args]
+        self.names.update(zip(region.args, homes, strict=True))
+        steps = self.region(region, lambda: None)
+        for home in homes:
+            self.arena.release(home)
+        used, self.arena.taken = list(self.arena.taken), outer | self.arena.taken
+        ends = [formula(number) for _, number in op.attrs["ends"]]
+        results = [self.typed(value) for value in region.yielded]
+        a = op.attrs
+        self.steps.append(
+            ["function", a["name"], list(a["ints"]), steps, homes, ends, results, used]
+        )
 
     def kept_work(self, op: Op) -> None:
         """The launches of a `once` operation; what it yields stays for all calls."""

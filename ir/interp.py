@@ -6,6 +6,7 @@ float32 until they are yielded, as in a kernel. The passes and the devices are t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from tlc.ir.opdef import OpDef
 from tlc.ir.types import FLOATS, TensorType, Type
 
 Array = np.ndarray[Any, Any]
+MOST_CALLS = 10_000  # nested in one another; the runtime allows as many
+MOST_FRAMES = 1_000_000
 NUMPY_DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32, "bool": np.bool_}
 
 
@@ -111,13 +114,20 @@ def run(func: Func, args: Sequence[Array], host: Host | None = None) -> list[Arr
     sizes = bind_symbols(func, args)
     host = host or Host()
     frame = _Frame({**sizes, str(SEED): host.seed}, host)
-    return frame.block(func.body, args)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, MOST_FRAMES))  # of Python frames alone, which may be many
+    try:
+        return frame.block(func.body, args)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Frame:
     def __init__(self, sizes: dict[str, int], host: Host) -> None:
         self.sizes, self.host = sizes, host
         self.env: dict[Value, Array] = {}
+        self.functions: dict[str, Op] = {}
+        self.depth = 0  # of calls
 
     def block(self, block: Block, args: Sequence[Array], wide: bool = False) -> list[Array]:
         self.env.update(zip(block.args, args, strict=True))
@@ -134,6 +144,11 @@ class _Frame:
                 return self.loop(op, values)
             case "if":
                 return self.choice(op)
+            case "function":
+                self.functions[op.attrs["name"]] = op
+                return []
+            case "call":
+                return self.call(op, values)
         attrs = {k: self.attr(v) for k, v in op.attrs.items()}
         match op.name:
             case "fused":
@@ -214,6 +229,25 @@ class _Frame:
         taken = 0 if self.attr(op.attrs["condition"]) else 1
         results = self.block(op.regions[taken], [])
         self.sizes.update({after: self.attr(steps[taken]) for after, *steps in op.attrs["ints"]})
+        return results
+
+    def call(self, op: Op, values: list[Array]) -> list[Array]:
+        """A function with numbers and values of its own, which are gone behind it."""
+        function = self.functions[op.attrs["name"]]
+        numbers = map(self.attr, op.attrs["ints"])
+        sizes, env = self.sizes, self.env
+        self.sizes = {**sizes, **dict(zip(function.attrs["ints"], numbers, strict=True))}
+        self.env = dict(env)
+        self.depth += 1
+        if self.depth > MOST_CALLS:
+            name = op.attrs["name"].partition("$")[0]
+            text = f"calls of `{name}` are nested more than {MOST_CALLS} deep"
+            raise Failure(f"{op.attrs['place']}: {text}")
+        results = self.block(function.regions[0], values)
+        ends = [self.attr(number) for _, number in function.attrs["ends"]]
+        self.depth -= 1
+        self.sizes, self.env = sizes, env
+        sizes.update(zip(op.attrs["symbols"], ends, strict=True))
         return results
 
     def attr(self, value: Any) -> Any:

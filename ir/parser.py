@@ -202,6 +202,8 @@ class _Parser:
             value = self.dim()
             self.take(">")
             return value
+        if token in DTYPES and self.accept("["):
+            return TensorType(token, tuple(self.listed(self.dim, "]")))
         if token in ("true", "false", "none"):
             return {"true": True, "false": False}.get(token)
         for read in (_stored_bytes, int, float):

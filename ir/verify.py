@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import tlc.ir.ops  # noqa: F401  (fills the registry)
 from tlc.frontend.diagnostics import InternalError
@@ -18,11 +19,13 @@ from tlc.ir.types import TensorType, Type
 FUSED_OPS = frozenset(
     (
         "assert",
+        "call",
         "check",
         "constant",
         "core_ml",
         "detokenize",
         "detokenize_next",
+        "function",
         "fused",
         "if",
         "loop",
@@ -47,9 +50,9 @@ MADE_BY_FUSION = frozenset({"fused"})
 # what a kernel may hold beside what it computes
 IN_KERNELS = frozenset({"access", "broadcast", "constant", "yield"})
 IN_FAMILY = {"attention": IN_KERNELS | {"permute", "reshape"}, "concat": IN_KERNELS | {"reshape"}}
-REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2}
+REGIONS = {"fused": 1, "once": 1, "loop": 1, "if": 2, "function": 1}
 # regions that see the values around them
-OPEN = frozenset({"loop", "if"})
+OPEN = frozenset({"loop", "if", "function"})
 
 
 class _Malformed(Exception):
@@ -98,15 +101,20 @@ class _Place:
     """Where a block stands: what is known around it, and the family of the kernel it is in."""
 
     def __init__(
-        self, symbols: frozenset[str], kernel: str = "", values: frozenset[Value] = frozenset()
+        self,
+        symbols: frozenset[str],
+        kernel: str = "",
+        values: frozenset[Value] = frozenset(),
+        functions: Mapping[str, Op] = MappingProxyType({}),
     ) -> None:
         self.symbols, self.kernel, self.values = symbols, kernel, values
+        self.functions = functions
 
 
 def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
     """Check a block; the symbols that are known at its end."""
     known: set[Value] = set(place.values)
-    symbols = place.symbols
+    symbols, functions = place.symbols, dict(place.functions)
     for value in block.args:
         _need(value not in known and value.owner is None, "an argument is defined twice")
         known.add(value)
@@ -120,8 +128,18 @@ def _block(block: Block, stage: str, place: _Place) -> frozenset[str]:
         _need(
             len(op.regions) == REGIONS.get(op.name, 0), f"{op.name} has {len(op.regions)} regions"
         )
+        if op.name == "function":
+            _need(op.attrs["name"] not in functions, "a function is defined twice")
+            functions[op.attrs["name"]] = op
         if op.name in OPEN:
-            symbols |= _control(op, stage, _Place(symbols, values=frozenset(known)))
+            around = _Place(symbols, values=frozenset(known), functions=functions)
+            symbols |= (
+                _function(op, stage, around)
+                if op.name == "function"
+                else _control(op, stage, around)
+            )
+        elif op.name == "call":
+            symbols |= _call(op, _Place(symbols, functions=functions))
         else:
             used = symbols_of(tuple(op.attrs.values()))
             _need(used <= symbols, f"{op.name} has a symbol that no parameter has")
@@ -150,7 +168,8 @@ def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
     condition = op.attrs["condition"]
     _need(condition.symbols() <= around, f"the condition of {op.name} has an unknown symbol")
     for at, region in enumerate(op.regions):
-        ends = _block(region, stage, _Place(around, values=place.values))
+        inner = _Place(around, values=place.values, functions=place.functions)
+        ends = _block(region, stage, inner)
         steps = [i[2] if op.name == "loop" else i[1 + at] for i in ints]
         _need(symbols_of(tuple(steps)) <= ends, f"{op.name} ends with an unknown symbol")
         if op.name == "loop":
@@ -158,6 +177,37 @@ def _control(op: Op, stage: str, place: _Place) -> frozenset[str]:
         else:
             _handed(region.yielded, op.results, {i[0]: i[1 + at] for i in ints}, op.name)
     return frozenset(i[3] if op.name == "loop" else i[0] for i in ints)
+
+
+def _function(op: Op, stage: str, place: _Place) -> frozenset[str]:
+    """Check a `function`, which leaves no symbol behind."""
+    (region,), ends = op.regions, op.attrs["ends"]
+    around = place.symbols | frozenset(op.attrs["ints"])
+    inner = _Place(around, values=place.values, functions=place.functions)
+    known = _block(region, stage, inner)
+    _need(symbols_of(tuple(ends)) <= known, "function ends with an unknown symbol")
+    types = [Value(type) for type in op.attrs["types"]]
+    _handed(region.yielded, types, dict(ends), "function")
+    given = symbols_of(op.attrs["types"])
+    _need(given <= around | {symbol for symbol, _ in ends}, "function gives an unknown symbol")
+    return frozenset()
+
+
+def _call(op: Op, place: _Place) -> frozenset[str]:
+    """Check a `call`; the symbols that stand behind it."""
+    function = place.functions.get(op.attrs["name"])
+    if function is None:
+        raise _Malformed("call has no function before it")
+    (region,), attrs = function.regions, function.attrs
+    ints, symbols = op.attrs["ints"], op.attrs["symbols"]
+    _need(symbols_of(ints) <= place.symbols, "call hands on an unknown symbol")
+    _need(len(ints) == len(attrs["ints"]), f"call hands on {len(ints)} numbers")
+    _need(len(symbols) == len(attrs["ends"]), f"call takes {len(symbols)} numbers")
+    given = dict(zip(attrs["ints"], ints, strict=True))
+    behind = {end: Dim.of(s) for (end, _), s in zip(attrs["ends"], symbols, strict=True)}
+    _handed(op.operands, region.args, given, "call")
+    _handed(op.results, [Value(type) for type in attrs["types"]], {**given, **behind}, "call")
+    return frozenset(symbols)
 
 
 def _allowed(op: Op, stage: str, place: _Place) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import validate
 from tlc.runtime.program import Program
+from tlc.runtime.schema import validate
 from tlc.runtime.weights import StoredWeights, Weights
 
 TYPE_CHECKING = False

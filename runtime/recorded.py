@@ -11,7 +11,8 @@ from __future__ import annotations
 from tlc.runtime import strict_json
 from tlc.runtime.closeness import apart
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import DTYPE_BYTES, Pair, misfit
+from tlc.runtime.format import DTYPE_BYTES
+from tlc.runtime.schema import Pair, misfit
 from tlc.runtime.watched import Seen, again
 
 TYPE_CHECKING = False

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
+    from tlc.runtime.bound import Bound
     from tlc.runtime.devices import Batch
-    from tlc.runtime.program import Bound
     from tlc.runtime.texts import Texts
 
     class Step(Protocol):
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 KEPT_BATCHES = 4  # of one place in a loop
+MOST_CALLS = 10_000  # of a function in one another
+MOST_FRAMES = 1_000_000  # of Python, while functions run
 MOST_PASSES = 1 << 31  # a loop that goes on longer has gone wrong
 
 
@@ -157,6 +159,54 @@ class If:
         sizes.update({i[0]: evaluate(i[1 + taken], sizes) for i in self._ints})
 
 
+class Function:
+    """What calls run: its definition is no work."""
+
+    __slots__ = ("depth", "ends", "homes", "ints", "results", "slots", "steps")
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        _, name, self.ints, steps, self.homes, self.ends, self.results, self.slots = step
+        bound.functions[name] = self
+        self.depth = 0  # of calls in one another
+        self.steps = prepared(bound, steps)
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        self.depth = 0
+
+
+class Call:
+    """A function with numbers of its own, and with memory of its own: what it uses is put back."""
+
+    __slots__ = ("_given", "_ints", "_name", "_place", "_results", "_symbols")
+
+    def __init__(self, bound: Bound, step: list[Any]) -> None:
+        _, self._name, self._ints, self._given, self._symbols, self._results, self._place = step
+
+    def run(self, bound: Bound, sizes: dict[str, int], host: Host) -> None:
+        function = bound.functions[self._name]
+        if function.depth >= MOST_CALLS:
+            name = self._name.partition("$")[0]
+            text = f"calls of `{name}` are nested more than {MOST_CALLS} deep"
+            raise RunError("E0505", f"{self._place}: {text}")
+        numbers = [evaluate(number, sizes) for number in self._ints]
+        inner = {**sizes, **dict(zip(function.ints, numbers, strict=True))}
+        given = [bytes(_tensor(bound, sizes, *value)[1]) for value in self._given]
+        before = [(slot, bound.content(slot)) for slot in function.slots]
+        for slot, data in zip(function.homes, given, strict=True):
+            bound.write(slot, data)
+        function.depth += 1
+        for step in function.steps:
+            step.run(bound, inner, host)
+        function.depth -= 1
+        ends = [evaluate(number, inner) for number in function.ends]
+        found = [bytes(_tensor(bound, inner, *value)[1]) for value in function.results]
+        for slot, data in before:
+            bound.write(slot, data)
+        for (slot, *_), data in zip(self._results, found, strict=True):
+            bound.write(slot, data)
+        sizes.update(zip(self._symbols, ends, strict=True))
+
+
 class Read:
     """One element of a tensor brought to the host."""
 
@@ -212,7 +262,10 @@ class Assert:
             raise RunError("E0507", f"{place}: {host.line(parts, values, bound, sizes)}")
 
 
-_STEPS = {"assert": Assert, "loop": Loop, "if": If, "read": Read, "check": Check}
+_STEPS = {
+    **{"assert": Assert, "loop": Loop, "if": If, "read": Read, "check": Check},
+    **{"function": Function, "call": Call},
+}
 
 
 class Host:

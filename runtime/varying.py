@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from tlc.runtime.bound import Bound
     from tlc.runtime.devices import Batch
-    from tlc.runtime.program import Bound
 
     Numbers = Callable[[Mapping[str, int]], tuple[int, ...]]
 

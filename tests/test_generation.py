@@ -15,8 +15,9 @@ import pytest
 import tlc
 from tests.test_llama import TOLERANCE, llama, unpacked
 from tlc.cli import run
-from tlc.runner import open_program, walked
+from tlc.runner import open_program
 from tlc.runtime.artifact import read_artifact
+from tlc.runtime.format import all_steps
 from tlc.runtime.model_file import open_model
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream
@@ -133,7 +134,7 @@ def test_a_layer_takes_six_launches(artifact: str) -> None:
     (decode,) = (step[3] for step in steps if step[0] == "loop")
     layers = open_model(str(DATA / "tiny_llama_f16.gguf")).metadata["llama.block_count"]
     assert isinstance(layers, int)
-    launches = [step for step in walked(decode) if step[0] == "launch"]
+    launches = [step for step in all_steps(decode) if step[0] == "launch"]
     # around them: the token itself, its embedding, the angles of its place, logits, 8 of sampling
     assert len(launches) == 6 * layers + 12
 

@@ -21,6 +21,13 @@ MISTAKES = {
         "fn f(x) { x }\nfn f(x, y) { x }\n",
         "print(total)\nlet total = 3\n",
         "fn f(n: int) -> int { f(n + 1) }\nprint(f(0))\n",
+        "fn f(n: int) { if n > 0 { f(n - 1) } else { f(n + 1) } }\nf(argmax(ones([2])))\n",
+        "let g = 1\nfn f(n: int) { if n > 0 { g = ones([n]) as float32\n f(n - 1) } }\n"
+        "f(argmax(ones([2])))\n",
+        "fn f(n: int, x: Tensor) { if n > 0 { return x as float32 }\n sum(f(n - 1, x)) }\n"
+        "print(f(argmax(ones([2])), ones([2])))\n",
+        "struct P { n: int }\nimpl P { fn up(self, k: int) { if k == 0 { return }\n"
+        " self.n = self.n + 1\n self.up(k - 1) } }\nlet p = P { n: 0 }\np.up(argmax(ones([2])))\n",
         "fn f(x: float17[N]) { x }\n",
         "return 5\n",
         "fn f() { break }\nf()\n",
@@ -169,6 +176,8 @@ MISTAKES = {
         "assert(1 + 1 == 3)\n",
         "assert_eq(ones([2]), zeros([2]))\n",
         'panic("{} layers are too many", 3)\n',
+        "fn down(n: int) -> int { if n == 0 { return 0 } down(n + 1) + 1 }\n"
+        "print(down(argmax(tensor([0.0, 1.0]))))\n",
     ],
 }  # fmt: skip
 

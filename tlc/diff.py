@@ -14,8 +14,8 @@ from tlc.inspect import entry_lines, kernel_text
 from tlc.inspect_library import is_foreign, library_record, printable
 from tlc.runtime.artifact import Artifact, read_artifact
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import validate
 from tlc.runtime.mapped_file import map_file
+from tlc.runtime.schema import validate
 
 # title -> lines; a line is what is compared and what is shown
 Sections = dict[str, list[tuple[Any, str]]]

@@ -15,7 +15,7 @@ from tlc.reference import Array, ReferenceHost
 from tlc.runtime.errors import RunError
 
 # these only hand on what they are given, or say what somebody wrote
-_SOURCES = frozenset({"constant", "weight", "weight_of", "once", "loop", "if"})
+_SOURCES = frozenset({"constant", "weight", "weight_of", "once", "loop", "if", "call"})
 
 _HALF = "float16 holds up to 65504: `as float32` keeps one value wide, --store f32 all of them"
 # what makes a NaN or infinity of finite numbers, in the words of whoever wrote it

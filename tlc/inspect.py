@@ -9,8 +9,10 @@ from typing import Any
 from tlc.api import _size
 from tlc.runtime.artifact import read_artifact
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import validate
+from tlc.runtime.format import all_steps, regions
 from tlc.runtime.metal_library import read_library
+from tlc.runtime.schema import validate
+from tlc.runtime.steps import MOST_CALLS
 
 
 def inspect(
@@ -146,6 +148,10 @@ def entry_lines(name: str, entry: dict[str, Any]) -> list[str]:
         f"    {_launches(entry['operations'], entry['steps'])}"
         + (f", and {once} at the first call only" if once else ""),
     ]
+    functions = [s[1].partition("$")[0] for s in all_steps(entry["steps"]) if s[0] == "function"]
+    if functions:
+        deep = f"at most {MOST_CALLS:,} calls deep"
+        lines.append(f"    recursions that run time ends: {', '.join(functions)} ({deep})")
     if entry["slots"]:
         lines.append(f"    arena: {_arena(entry['slots'])}")
     lines += [f"    checks at run time: {check[2]} ({check[3]})" for check in entry["checks"]]
@@ -156,7 +162,9 @@ def _launches(operations: int, steps: list[Any]) -> str:
     """How many launches the operations of an entry became; those in a loop are counted apart."""
     here, inside = _counted(steps, inside=False)
     text = f"{operations} operations in {here} launch{'es' if here != 1 else ''}"
-    return f"{text} and {inside} inside loops" if inside else text
+    again = any(step[0] == "function" for step in all_steps(steps))
+    where = "loops and recursions" if again else "loops"
+    return f"{text} and {inside} inside {where}" if inside else text
 
 
 def _counted(steps: list[Any], inside: bool) -> tuple[int, int]:
@@ -164,8 +172,8 @@ def _counted(steps: list[Any], inside: bool) -> tuple[int, int]:
     for step in steps:
         if step[0] == "launch":
             here, within = here + (not inside), within + inside
-        for branch in step[3:] if step[0] in ("loop", "if") else ():
-            found = _counted(branch, inside or step[0] == "loop")
+        for branch in regions(step):
+            found = _counted(branch, inside or step[0] in ("loop", "function"))
             here, within = here + found[0], within + found[1]
     return here, within
 

@@ -13,8 +13,8 @@ from tlc.ir.core import Func, Module, Op
 from tlc.ir.dims import Dim
 from tlc.ir.parser import parse_module
 from tlc.runtime.errors import RunError
-from tlc.runtime.format import validate
 from tlc.runtime.program import Entry, named
+from tlc.runtime.schema import validate
 from tlc.runtime.seed import key_of
 from tlc.runtime.steps import explained
 from tlc.runtime.texts import Texts

@@ -11,6 +11,7 @@ import sys
 import time
 
 from tlc.runtime.errors import RunError
+from tlc.runtime.format import all_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,24 +121,15 @@ def given_arguments(options: dict[str, Any], steps: list[Any]) -> dict[str, str]
 
 def _arguments(steps: list[Any]) -> Iterator[str]:
     """The names of the arguments that steps read."""
-    for step in walked(steps):
+    for step in all_steps(steps):
         if step[0] == "text" and step[2] == "arg":
             yield step[3].partition("=")[0]
 
 
 def _converses(steps: list[Any]) -> bool:
     """Whether steps answer a prompt token by token, and read lines behind the answer."""
-    found = {step[2] if step[0] == "text" else step[0] for step in walked(steps)}
+    found = {step[2] if step[0] == "text" else step[0] for step in all_steps(steps)}
     return {"arg", "input", "detokenize_next"} <= found and "prompt" in _arguments(steps)
-
-
-def walked(steps: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Steps and those inside of them."""
-    for step in steps:
-        yield step
-        if step[0] in ("loop", "if"):
-            for inner in step[3:]:
-                yield from walked(inner)
 
 
 def read_or_build(
@@ -164,7 +156,7 @@ def read_or_build(
             f"build it again: tlc build FILE.tl --store {store}",
         )
     if engine is not None:
-        from tlc.runtime.format import validate
+        from tlc.runtime.schema import validate
 
         validate(artifact.manifest)
         if engine != _engine(artifact.manifest):
@@ -179,12 +171,10 @@ def read_or_build(
 def _engine(manifest: dict[str, Any]) -> str:
     """What runs the Core ML models of an artifact."""
 
-    def calls(steps: list[Any]) -> bool:
-        inner = (step[3:] for step in steps if step[0] in ("loop", "if"))
-        return any(s[0] == "core_ml" for s in steps) or any(calls(r) for i in inner for r in i)
-
-    entries = manifest["entries"].values()
-    return "coreml" if any(calls(entry["steps"]) for entry in entries) else "tlc"
+    for entry in manifest["entries"].values():
+        if any(step[0] == "core_ml" for step in all_steps(entry["steps"])):
+            return "coreml"
+    return "tlc"
 
 
 class _Clock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from tlc.frontend import ast
@@ -10,9 +10,7 @@ from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
-from tlc.ir.dims import Dim
 from tlc.ir.lower import (
-    composite,
     elsewhere,
     expressions,
     statements,
@@ -20,11 +18,12 @@ from tlc.ir.lower import (
 )
 from tlc.ir.lower.arguments import Argument, evaluated, given, place
 from tlc.ir.lower.builtins import older, registry, table
-from tlc.ir.lower.context import MAX_CALLS, MAX_LATE_CALLS, Context, Scope, TooDeep
+from tlc.ir.lower.context import MAX_CALLS, MAX_LATE_CALLS, Context, Entered, Scope, TooDeep
+from tlc.ir.lower.control import recursion
 from tlc.ir.lower.signature import Symbols, bind, unify
 from tlc.ir.lower.type_names import is_tensor_type
 from tlc.ir.lower.types import convert
-from tlc.ir.lower.values import Flag, Lowered, Text, describe, whole
+from tlc.ir.lower.values import Lowered, describe
 from tlc.ir.opdef import BUILTINS, Param
 
 
@@ -111,10 +110,8 @@ def invoke(
     cx.step(span)
     if cx.skipping and any(name == fn.name for name, _ in cx.calls):
         raise CompileError([])  # a recursion in code that never runs: nothing can be said
-    late = cx.undecided and sum(depth > 0 for _, depth in cx.entered)
-    for nested, most in ((len(cx.calls), MAX_CALLS), (late, MAX_LATE_CALLS)):
-        if nested >= most:
-            _too_deep(cx, f"calls of `{fn.name}` are nested more than {most} deep", span)
+    if len(cx.calls) >= MAX_CALLS:
+        _too_deep(cx, f"calls of `{fn.name}` are nested more than {MAX_CALLS} deep", span)
     if len(type_args) > len(fn.generics):
         count = len(fn.generics)
         text = f"`{fn.name}` has {count} type parameter{'s' * (count != 1)}"
@@ -122,28 +119,52 @@ def invoke(
     params = [Param(p.name) for p in fn.params]
     head = fn.name_span.to(fn.params[-1].span) if fn.params else fn.name_span
     placed = place(cx, params, args, f"`{fn.name}`", span, [Label(head, "declared here")])
-    scope, symbols = Scope(cx.globals), Symbols(types=dict.fromkeys(fn.generics))
-    symbols.types.update(zip(fn.generics, (t.name for t in type_args), strict=False))
-    if owner:
-        symbols.types.update(dict.fromkeys(cx.program.structs[owner].generics))
-        symbols.types["Self"] = owner
-    for param in fn.params:
-        bind(param.type, placed[param.name].value, placed[param.name].span, symbols)
-    for param in fn.params:
-        arg = placed[param.name]
-        value = arg.value
-        if param.type is not None:
-            value = convert(cx, param.type, value, arg.span, f"`{param.name}`", symbols)
-        scope.names[param.name] = value
-    state = (fn.name, tuple(map(_known_part, scope.names.values())))
-    if any(cx.undecided > depth and outer == state for outer, depth in cx.entered):
-        text = f"the recursion of `{fn.name}` ends on what only run time knows"
-        cx.fail("E0304", text, span, hint="go round in a `while` or `loop`: run time can end these")
-    cx.entered.append((state, cx.undecided))
+
+    def bound(values: Mapping[str, Lowered]) -> tuple[Scope, Symbols]:
+        """The parameters, converted to their types, and what symbols stand for."""
+        scope, symbols = Scope(cx.globals), Symbols(types=dict.fromkeys(fn.generics))
+        symbols.types.update(zip(fn.generics, (t.name for t in type_args), strict=False))
+        if owner:
+            symbols.types.update(dict.fromkeys(cx.program.structs[owner].generics))
+            symbols.types["Self"] = owner
+        for param in fn.params:
+            bind(param.type, values[param.name], placed[param.name].span, symbols)
+        for param in fn.params:
+            value, at = values[param.name], placed[param.name].span
+            if param.type is not None:
+                value = convert(cx, param.type, value, at, f"`{param.name}`", symbols)
+            scope.names[param.name] = value
+        return scope, symbols
+
+    scope, symbols = bound({name: arg.value for name, arg in placed.items()})
+    mine = dict(scope.names)
+    known = recursion.around(cx, fn, mine)
+    if known is not None:
+        return recursion.called(cx, known, mine, span)
+    entered = Entered(fn, mine, tuple(map(recursion.known_part, mine.values())), cx.undecided)
+    late = bool(cx.undecided) and sum(e.undecided > 0 for e in cx.entered) >= MAX_LATE_CALLS
+    recursion.look_out(cx, entered, late)
+    if late:
+        text = f"calls of `{fn.name}` are nested more than {MAX_LATE_CALLS} deep"
+        _too_deep(cx, f"{text}, below a branch that only run time decides", span)
+    at, start = len(cx.entered), len(cx.builder.block.ops)
+    around = dict(cx.globals.names)
+    cx.entered.append(entered)
     try:
         return apply(cx, fn, scope, symbols, span)
     except RecursionError:
         pass
+    except recursion.Endless as found:
+        if found.at != at:
+            raise
+        del cx.builder.block.ops[start:]
+        cx.globals.names = around
+        if behind is not None and fn.name in cx.program.changing:
+            text = f"`{fn.name}`, which changes its `self` and calls itself until run time ends it,"
+            cx.unsupported(text, span, "go round in a `while`, or return what has changed")
+        return recursion.lowered(
+            cx, entered, found.wide, lambda values: apply(cx, fn, *bound(values), span), span
+        )
     finally:
         cx.entered.pop()
         if behind is not None:
@@ -158,19 +179,6 @@ def _too_deep(cx: Context, text: str, span: Span) -> NoReturn:
         )
     except CompileError as problem:
         raise TooDeep(problem.diagnostics) from None
-
-
-def _known_part(value: Lowered) -> object:
-    """What the build knows of an argument: when a call within a call knows the same, and a branch
-    between them was left to the run, then the build never finds an end."""
-    if isinstance(value, Value):
-        return value.type
-    if composite.is_composite(value):
-        return tuple(map(_known_part, composite.leaves("", value).values()))
-    number = whole(value)
-    if isinstance(number, Dim) or isinstance(value, Flag | Text):
-        return type(value)
-    return value if isinstance(value, int | float | str) else id(value)
 
 
 def apply(cx: Context, fn: ast.Fn, scope: Scope, symbols: Symbols, span: Span | None) -> Lowered:

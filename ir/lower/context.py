@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
@@ -27,6 +27,9 @@ from tlc.ir.lower.values import (
 )
 from tlc.ir.opdef import BUILTINS, OpDef, TypeRuleError
 from tlc.ir.types import SPELLINGS
+
+if TYPE_CHECKING:
+    from tlc.ir.lower.control.recursion import Recursion
 
 OpenModel = Callable[[str, Span], ModelHeader]
 OpenTokenizer = Callable[[str, Span], Vocabulary]
@@ -79,6 +82,17 @@ class TooDeep(TooLong):
 
 class NeedsGlobals(Exception):
     """A function that is lowered by itself reads a name that top-level statements define."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entered:
+    """A call that is being lowered: its parameters, what the build knows of them, and how many
+    branches around it only run time decides."""
+
+    fn: ast.Fn
+    params: dict[str, Lowered]
+    known: object
+    undecided: int
 
 
 @dataclass(slots=True)
@@ -135,8 +149,8 @@ class Context:
     ranges: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)  # of loop counters
     skipping: int = 0  # inside code that is only checked
     undecided: int = 0  # inside so many branches that only run time decides
-    # calls that are being lowered: what the build knows of them, and how undecided it was there
-    entered: list[tuple[object, int]] = field(default_factory=list)
+    entered: list[Entered] = field(default_factory=list)  # calls that are being lowered
+    recursions: list[Recursion] = field(default_factory=list)  # functions that are, around them
     calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
 
     def __post_init__(self) -> None:

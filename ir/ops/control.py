@@ -92,6 +92,31 @@ defop(
 )
 
 
+# ---- functions that call themselves --------------------------------------------------------------
+#
+# Numbers go in and out as symbols, as those of loops do: `ints` are the symbols of a function and
+# the numbers of a call for them, `ends` say which symbol stands for which number at the end of the
+# function, and `symbols` stand for these behind the call.
+
+defop(
+    "function",
+    "What the calls behind it, and those inside of its region, run: the region's arguments are"
+    " their operands, and what it yields are their results, of `types`. It sees the values around"
+    " it; its own are other ones in each call.",
+    params="name: str, ints: attr, ends: attr, types: attr",
+    type=lambda name, ints, ends, types: (),
+    effect="io",
+)
+
+defop(
+    "call",
+    "A function, run with operands and numbers.",
+    params="values: tensors, name: str, ints: attr, symbols: attr, results: attr, place: str",
+    type=lambda *types, name, ints, symbols, results, place: results,
+    effect="io",
+)
+
+
 def _read(x: Type, symbol: str) -> tuple[Type, ...]:
     if not isinstance(x, TensorType) or x.dtype not in ("i32", "bool"):
         raise TypeRuleError(

@@ -53,6 +53,7 @@ def _dce(block: Block, live: set[Value], symbols: set[str]) -> None:
             continue
         live.update(op.operands)
         symbols |= symbols_of(tuple(op.attrs.values()))
+        symbols |= {op.attrs["name"]} if op.name == "call" else set()
         for value in op.results:
             symbols |= symbols_of(value.type)
         for region in op.regions:
@@ -63,6 +64,8 @@ def _dce(block: Block, live: set[Value], symbols: set[str]) -> None:
 
 def _removable(op: Op) -> bool:
     """Whether an operation does nothing but make its results."""
+    if op.name == "function":
+        return True
     if op.name in ("loop", "if", "read"):
         return all(_removable(inner) for region in op.regions for inner in region.ops)
     return op.defn.effect == "pure"
@@ -75,6 +78,8 @@ def _defines(op: Op) -> Iterable[str]:
             return (i[3] for i in op.attrs["ints"])
         case "if":
             return (i[0] for i in op.attrs["ints"])
+        case "function":
+            return (op.attrs["name"],)
         case _ if "symbol" in op.attrs:
             return (op.attrs["symbol"],)
     return ()

@@ -18,8 +18,8 @@ from tlc.ir.passes.groups import MOST_OPERANDS
 from tlc.ir.passes.views import Access, identity, reshaped
 from tlc.ir.passes.weights import WEIGHTS
 from tlc.ir.types import FLOATS, row_major
+from tlc.ir.verify import OPEN
 
-OPEN = ("loop", "if")
 MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler likes
 
 

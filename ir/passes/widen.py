@@ -61,6 +61,16 @@ class _Widener:
                     self.block(region, self.widened)
                 self.retype(op.results)
                 op.attrs["results"] = tuple(v.type for v in op.results)
+            case "function":
+                self.retype(op.regions[0].args)
+                self.block(op.regions[0], self.widened)
+                op.attrs["types"] = tuple(
+                    type.with_dtype("f32") if _half(type) else type for type in op.attrs["types"]
+                )
+            case "call":
+                op.operands = self.widened(builder, op.operands)
+                self.retype(op.results)
+                op.attrs["results"] = tuple(v.type for v in op.results)
             case _ if op.regions or op.defn.effect != "pure":
                 op.operands = self.narrowed(builder, op.operands)
             case "iota" if _half(op.result.type):

@@ -68,6 +68,15 @@ class _Walk:
                 return self.loop(op)
             case "if":
                 return self.choice(op)
+            case "function":  # whatever its calls hand to it
+                for symbol in op.attrs["ints"]:
+                    self.sizes.pop(symbol, None)
+                self.block(op.regions[0], [_argument(v) for v in op.regions[0].args])
+                return []
+            case "call":
+                for symbol in op.attrs["symbols"]:
+                    self.sizes.pop(symbol, None)
+                return [_argument(v) for v in op.results]
             case "once":
                 return self.block(op.regions[0], [])
             case "weight":

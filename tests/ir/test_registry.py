@@ -19,8 +19,8 @@ from tlc.ir.types import FLOATS, TensorType
 
 # what the interpreter does itself, since it concerns regions, files, checks or the outside
 IN_THE_INTERPRETER = {
-    "yield", "fused", "once", "if", "loop", "read", "check", "weight", "weight_of", "print", "save",
-    "save_model", "assert", "text", "text_of", "text_value", "timed",
+    "yield", "fused", "once", "if", "loop", "function", "call", "read", "check", "weight",
+    "weight_of", "print", "save", "save_model", "assert", "text", "text_of", "text_value", "timed",
     "text_float", "tokenize", "detokenize", "detokenize_next", "core_ml",
 }  # fmt: skip
 
@@ -30,6 +30,8 @@ WITHOUT_SAMPLES = {
     "once": "has a region; test_passes.py runs it",
     "if": "has regions",
     "loop": "has a region",
+    "function": "has a region; test_recursion.py calls it",
+    "call": "has no meaning without its function",
     "read": "gives no tensor but a size",
     "check": "has no result; test_functions.py sees it hold and fail",
     "weight": "reads a file; test_models.py gives it one",

@@ -38,10 +38,25 @@ def fused(
     return FUSED.format(inside=inside, args=args, encodings=encodings)
 
 
+FUNCTION = """
+function() {{name="f", ints=("$1",), ends=(("$2", <$1>),), types=()}} ^(%2: f16[$1]) {{ yield() }}
+call() {{name="f", ints=({ints}), symbols=({symbols}), place=""}}"""
+
+
 @pytest.mark.parametrize(
     ("lines", "stage", "message"),
     [
         # types and attributes
+        # functions that call themselves
+        ('call() {name="f", ints=(), symbols=(), place=""}', "lowered", "no function before it"),
+        (FUNCTION.format(ints="<N>,", symbols='"$9",'), "lowered", "call hands on 0 values for 1"),
+        (
+            FUNCTION.format(ints="<$8>,", symbols='"$9",'),
+            "lowered",
+            "call hands on an unknown symbol",
+        ),
+        (FUNCTION.format(ints="", symbols='"$9",'), "lowered", "call hands on 0 numbers"),
+        (FUNCTION.format(ints="<N>,", symbols=""), "lowered", "call takes 0 numbers"),
         ("%2 = add(%0, %1) : f16[N, 4]", "lowered", "add gives f16[N, 4], its type rule says"),
         ("%2 = add(%0, %1) : f32[N, 3]", "lowered", "add gives f32[N, 3], its type rule says"),
         ("%2 = add(%0) : f16[N, 3]", "lowered", "add has 1 operands"),

@@ -19,6 +19,8 @@ PROGRAM = """
 let w = tensor([[1.0, 2.0], [3.0, 4.0]])
 fn rows(table: float16[V, D], ids: int[N]) -> float16[N, D] { relu(table[ids, :]) }
 fn forward(x: float16[N, 2]) -> float16[N, 2] { softmax(x @ (w * 2.0) + 1.0) }
+fn halved(x: float16[N], n: int) -> int { if n == 0 { return 0 } 1 + halved(x * 0.5, n - 1) }
+print(halved(w[0], argmax(w[1])))
 print("sum of {:>9.2} of {}", sum(forward(w)), w.shape)
 save(w, "w.safetensors")
 """

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlc.runner import walked
 from tlc.runtime.errors import RunError
+from tlc.runtime.format import all_steps
 from tlc.runtime.texts import Texts
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
 
@@ -66,11 +66,11 @@ class Generator:
         Raises RunError E0509 for a program that does not answer prompts.
         """
         self._program, self._seed = program, seed
-        steps = list(walked(program.entry("main").record["steps"]))
+        steps = list(all_steps(program.entry("main").record["steps"]))
         # arguments that the program reads: name -> what they are when left out
         self.arguments = _arguments(steps)
         # those that it reads again for each answer
-        again = [list(walked(step[3])) for step in steps if step[0] == "loop"]
+        again = [list(all_steps(step[3])) for step in steps if step[0] == "loop"]
         self.again = frozenset(
             name
             for inner in again

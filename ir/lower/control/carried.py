@@ -111,13 +111,17 @@ class Attempt:
                 go_on = Dim.of(tick).compare("<", counter.high)
                 cx.ranges[tick] = (counter.low, counter.high)
                 inner.names.update(counter.names(Dim.of(tick)))
+            late = self.passes == -1  # whether there is a pass at all is decided by the run
             with cx.inner(inner):
+                cx.undecided += late
                 try:
                     statements.body(cx, body.body)
                 except (statements.LoopExit, statements.Return) as way:
                     regions.leave(cx, way, self.span)
                 except statements.Panic:
                     pass  # the first pass ends the run
+                finally:
+                    cx.undecided -= late
             if test is not None:
                 again = _dim(expressions.condition(cx, test))
                 ticks.append((str(go_on.symbol), entry, again, new()))

@@ -43,12 +43,46 @@ def assigned_inside(nodes: Iterable[ast.Node], changing: Collection[str] = ()) -
 def outer_names(cx: Context, nodes: Iterable[ast.Node]) -> dict[str, Scope]:
     """The names of the scopes around a region that it may assign, hidden ones included."""
     found: dict[str, Scope] = {}
+    nodes = list(nodes)
     caches = [name for name in cx.globals.names if name.startswith(CACHE)]
     for name in dict.fromkeys([*assigned_inside(nodes, cx.program.changing), *HIDDEN, *caches]):
         scope = cx.scope.find(name)
         if scope is not None and not isinstance(scope.names[name], Poison):
             found[name] = scope
+    for name in _by_functions(cx, nodes):
+        if cx.scope.find(name) is cx.globals and not isinstance(cx.globals.names[name], Poison):
+            found.setdefault(name, cx.globals)
     return found
+
+
+def _by_functions(cx: Context, nodes: list[ast.Node]) -> Iterator[str]:
+    """The names that the functions which nodes call assign, and the functions that these call."""
+    program, waiting = cx.program, [*nodes, *cx.program.drops.values()]
+    seen: set[int] = set()
+    while waiting:
+        for name in called_inside([waiting.pop()]):
+            methods = (table[name] for table in program.methods.values() if name in table)
+            for fn in (program.functions.get(name), *methods):
+                if fn is not None and id(fn) not in seen:
+                    seen.add(id(fn))
+                    waiting.append(fn.body)
+                    yield from assigned_inside([fn.body], program.changing)
+    for drop in program.drops.values():
+        yield from assigned_inside([drop.body], program.changing)
+
+
+def called_inside(nodes: Iterable[ast.Node]) -> Iterator[str]:
+    """The names of functions and methods that are called at any depth."""
+    waiting = list(nodes)
+    while waiting:
+        match waiting.pop():
+            case ast.Call(callee=ast.Name(id=name) | ast.Attribute(name=name)) as node:
+                yield name
+            case ast.Call(callee=ast.Path(parts=parts)) as node:
+                yield parts[-1]
+            case node:
+                pass
+        waiting += node.children()
 
 
 @contextmanager
