@@ -82,4 +82,6 @@ def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -
         bfloat="device const ushort* in" in text,
         formats=[record for name, record in PACKED.items() if name in named],
     )
-    return "\n\n".join(filter(None, (used(shared, text), text))) + "\n"
+    # what is compiled for a CPU is explained in the templates, and artifacts are to be small
+    shared = used(shared, text, comments=profile.name == "apple")
+    return "\n\n".join(filter(None, (shared, text))) + "\n"

@@ -1,9 +1,11 @@
 """What kernels share, without what these kernels do not use: a text of definitions, cut by need.
 
-A definition of a function, type or macro is kept when what is kept names it, with the comment right
-above it; that of an operator, when one of its types is. Calls of macros outside of functions are
-definitions of what they expand to, and what defines nothing is kept. Of an `#if` around definitions
-the branches stay that have any.
+A definition of a function, type or macro is kept when what is kept names it; that of an operator,
+when its result and one of its operands are of types that are named. Of functions that are told
+apart by the type of their first parameter those stay whose type is named. Calls of macros outside
+of functions are definitions of what they expand to, and what defines nothing is kept. Of an `#if`
+around definitions the branches stay that have any, and of comments those right above what stays,
+if wanted.
 """
 
 from __future__ import annotations
@@ -13,24 +15,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_FUNCTION = re.compile(r"(?:static inline|TLC_LANE|TLC_CALL)\b[^;{}()]*?\b(\w+)\(")
-_OPERATOR = re.compile(r"\boperator\W+?\((.*?)\)")
+_FUNCTION = re.compile(
+    r"(?:static inline|TLC_LANE|TLC_CALL)\b[^;{}()]*?\b(\w+)\(([^,)]*)", re.DOTALL
+)
+_OPERATOR = re.compile(r"\b(\w+) operator\W+?\((.*?)\)")
 _TYPE = re.compile(r"^(?:typedef\b.*?\b(\w+)(?:\s+__attribute__.*)?;|struct (\w+))")
+_CONSTANT = re.compile(r"^constant \w+ (\w+)\[")
 _MACRO = re.compile(r"#define (\w+)(?:\(([^)]*)\))?(.*)", re.DOTALL)
 _CALL = re.compile(r"\b([A-Z][A-Z0-9_]*)\(([^()]*)\)")
 _BRANCH = re.compile(r"#(if|elif|else|endif)\b")
+_ELEMENTS = frozenset(["half", "char", "uchar", "ushort"])  # of memory, that tell functions apart
 
 
 @dataclass(slots=True)
 class _Part:
-    """Lines that stay or go together, or one of the directives around them."""
+    """Lines that stay or go together, or one of the directives around them.
+
+    They are needed where all words of one of `names` are named, or where there are no names.
+    """
 
     lines: list[str]
     spaced: bool  # an empty line before it
-    names: frozenset[str] = frozenset()
+    names: frozenset[frozenset[str]] = frozenset()
     words: frozenset[str] = frozenset()
     branch: str = ""
     kept: bool = False
+
+    def needed(self, words: set[str]) -> bool:
+        return not self.names or any(name <= words for name in self.names)
 
 
 @dataclass(slots=True)
@@ -54,22 +66,21 @@ class _Known:
         return out
 
 
-def used(shared: str, kernels: str) -> str:
+def used(shared: str, kernels: str, *, comments: bool = True) -> str:
     """The parts of the shared text that the kernels need, in its order."""
-    parts = list(_parts(shared))
+    parts = list(_parts(shared, comments))
     words, changed = set(_WORD.findall(kernels)), True
     while changed:
         changed = False
         for part in parts:
-            needed = not part.names or part.names & words
-            if needed and not (part.kept or part.branch):
+            if not (part.kept or part.branch) and part.needed(words):
                 part.kept = changed = True
                 words |= part.words
     return "\n".join(_lines(parts)).strip("\n")
 
 
-def _parts(text: str) -> Iterator[_Part]:
-    """The text cut into definitions and the directives around them; other comments are left out."""
+def _parts(text: str, comments: bool) -> Iterator[_Part]:
+    """The text cut into definitions and the directives around them, with comments right above."""
     known = _Known()
     lines = iter(text.split("\n"))
     above: list[str] = []
@@ -89,7 +100,13 @@ def _parts(text: str) -> Iterator[_Part]:
         own = [line]
         while own[-1].endswith("\\") or (line[0] != "#" and _is_open(own)):
             own.append(next(lines))
-        yield _definition(own, above, spaced, known)
+        part = _definition(own, known)
+        part.spaced = spaced
+        if comments or not part.names:
+            part.lines = [*above, *own]
+        else:
+            part.lines = [re.sub(r" +//.*", "", line) for line in own]
+        yield part
         above, spaced = [], False
 
 
@@ -100,22 +117,27 @@ def _is_open(lines: list[str]) -> bool:
     return text.rstrip()[-1] not in ";})"
 
 
-def _definition(own: list[str], above: list[str], spaced: bool, known: _Known) -> _Part:
+def _definition(own: list[str], known: _Known) -> _Part:
     text = "\n".join(own)
-    lines = [*above, *own]
     macro = _MACRO.match(text.replace("\\\n", "\n"))
     if macro is not None:
         name, parameters, body = macro.groups()
         if parameters is not None:
             known.macros[name] = ([p.strip() for p in parameters.split(",")], body)
-        return _Part(lines, spaced, frozenset([name]), frozenset(_WORD.findall(body)))
+        return _Part(own, False, frozenset([frozenset([name])]), frozenset(_WORD.findall(body)))
     types = {name for found in _TYPE.findall(text) for name in found if name}
     known.types |= types
     whole = known.expanded(text)
-    names = types.union(_FUNCTION.findall(whole))
-    for parameters in _OPERATOR.findall(whole):
-        names |= known.types.intersection(_WORD.findall(parameters))
-    return _Part(lines, spaced, frozenset(names), frozenset(_WORD.findall(whole)))
+    names = {frozenset([name]) for name in types.union(_CONSTANT.findall(text))}
+    for name, first in _FUNCTION.findall(whole):
+        apart = (known.types | _ELEMENTS).intersection(_WORD.findall(first))
+        names.add(frozenset([name, *apart]))
+    for result, operands in _OPERATOR.findall(whole):
+        names |= {
+            frozenset([type, result] if result in known.types else [type])
+            for type in known.types.intersection(_WORD.findall(operands))
+        }
+    return _Part(own, False, frozenset(names), frozenset(_WORD.findall(whole)))
 
 
 def _lines(parts: list[_Part]) -> Iterator[str]:

@@ -33,7 +33,7 @@ kernel void columns(
                 }
             }
             uint m = 0u;
-            for (; m < height; ++m) tlc_add1(in1 + b * dims.d1 + n0 + k0 * 64u, 64u, count, width, x + 4u * m, sums + m * 64u, 64u);
+            for (; m < height; ++m) tlc_add<1>(in1 + b * dims.d1 + n0 + k0 * 64u, 64u, count, width, x + 4u * m, sums + m * 64u, 64u);
 
         }
 

@@ -30,7 +30,6 @@ kernel void convolution(
 
         for (uint k0 = 0u; k0 < 36u; k0 += 64u) {
             const uint depth = min(64u, 36u - k0);
-            // the rows of the left operand
             bool cut = false;
             {
                 const uint m = m0;

@@ -136,7 +136,6 @@ kernel void matmul(
 
         for (uint k0 = 0u; k0 < 512u; k0 += 256u) {
             const uint depth = min(256u, 512u - k0);
-            // the rows of the left operand
             bool cut = false;
             {
                 const uint m = m0;
@@ -187,7 +186,6 @@ kernel void matmul(
                             for (uint c = 0u; c < 8u; ++c) st8(panel + (k + c) * TLC_PANEL + h, block[c]);
                         }
                     }
-                    ready = cut && tlc_cut_panel(panel, depth);
                 }
                 if (cut && !ready) {
                     tlc_uncut_left(left, padded, depth);
