@@ -47,8 +47,14 @@ ELSEWHERE = {
     "func": "a function is written `fn name(x: T) { … }`",
     "elif": "write `else if`",
     "lambda": "functions stand at the top level and have a name",
+    "class": "a type with fields is written `struct Name { field: T }`",
+    "enum": "a choice of few values is a whole number or a string that `match` tells apart",
+    "switch": "write `match x { 1 => …, _ => … }`",
+    "try": "there are no exceptions: what fails ends the run",
+    "foreach": "a loop is written `for x in xs { … }`",
 }
 """Words of other languages, and what to write here."""
+BODIES = words("if while for loop else")
 
 ENDINGS = {"\n": "end of line", "": "end of file"}
 
@@ -109,9 +115,17 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
     start = line[0] if line else found
     kinds = [token.kind for token in line]
     for word in (before, found):
-        here = word is found or kinds in (["NAME"], ["let", "NAME"])
+        here = word is found or kinds == ["NAME"] or kinds[-2:-1] in (["let"], ["="])
         if here and word.kind == "NAME" and word.text in ELSEWHERE:
             return ELSEWHERE[word.text]
+    if start.text in ELSEWHERE and found.kind == "{":
+        return ELSEWHERE[start.text]
+    if start.text in BODIES and found.text == ":" and "{" in expected:
+        return "what belongs together stands in braces: `{ … }`"
+    if found.kind == "for" and "]" in expected:
+        return "an array is filled by a loop: `for x in xs { out.push(x) }`"
+    if found.kind == "NAME" and kinds == ["import"]:
+        return 'a file is named by its path: `import "layers.tl"`'
     if found.kind in DECLARATION_HEADS and "NUMBER" in expected:
         return f"`{found.text}` stands at the top level of a file"
     if found.kind in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:

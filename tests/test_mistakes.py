@@ -59,6 +59,8 @@ MISTAKES = {
         "for i in 5 { print(i) }\n",
         "for i in range(2.5) { print(i) }\n",
         'while "x" { break }\n',
+        "while true { let x = 1 }\n",
+        "let a = [[1.0], [2.0]]\nlet n = argmax([0.0, 1.0])\nprint(a[:n])\nprint([1, 2][:0.5])\n",
         'let x = 3\nlet y = match x { 1 => "one", 2 => "two" }\n',
         "let h = ones([2])\nlet n = argmax(h)\nwhile n < 5 {\n    h = h as float32; n = n + 1\n}\n",
         "let x = zeros([2, 3])\nx[5, 0] = 1.0\n",

@@ -38,6 +38,12 @@ def assigned(node: ast.Stmt | ast.Item, changing: Collection[str] = ()) -> Itera
         case ast.ExprStmt(value=ast.Call() as call):
             yield from updated(call)
             yield from root(changed_by(call, changing) or call)
+        case ast.ExprStmt(value=ast.Match(arms=arms)):
+            for arm in arms:
+                yield from assigned(ast.ExprStmt(arm.span, arm.body), changing)
+        case ast.ExprStmt(value=ast.IfExpr(then=then, orelse=orelse)):
+            for side in (then, orelse):
+                yield from assigned(ast.ExprStmt(side.span, side), changing)
         case ast.Assign(target=ast.Tuple(items=items)):
             yield from (item.id for item in items if isinstance(item, ast.Name))
         case ast.TensorDecl(name=name):

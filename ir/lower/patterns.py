@@ -16,8 +16,11 @@ from tlc.ir.lower.values import Flag, Lowered, Struct, describe, first_piece
 Names = dict[str, Lowered]
 
 
-def match(cx: Context, node: ast.Match) -> Lowered:
-    """The value of the arm that fits. Reports values that no arm covers."""
+def match(cx: Context, node: ast.Match, is_statement: bool = False) -> Lowered:
+    """The value of the arm that fits. Reports values that no arm covers.
+
+    In a statement arms are statements, too: `_ => v.push(x)` gives `v` its new value.
+    """
     subject = first_piece(expressions.expression(cx, node.subject))
     if isinstance(subject, Value) and subject.tensor.dtype in ("i32", "bool"):
         subject = reading.on_host(cx, subject, node.subject.span)
@@ -28,7 +31,16 @@ def match(cx: Context, node: ast.Match) -> Lowered:
             node.span,
             hint="a last arm `_ => ...` takes what is left",
         )
-    return _arms(cx, node, subject, node.arms)
+    arms = tuple(map(_as_statement, node.arms)) if is_statement else node.arms
+    return _arms(cx, node, subject, arms)
+
+
+def _as_statement(arm: ast.Arm) -> ast.Arm:
+    if not isinstance(arm.body, ast.Call | ast.Match | ast.IfExpr):
+        return arm
+    line = ast.ExprStmt(arm.body.span, arm.body)
+    body = ast.BlockExpr(line.span, ast.Block(line.span, (line,)))
+    return ast.Arm(arm.span, arm.pattern, arm.guard, body)
 
 
 def _arms(cx: Context, node: ast.Match, subject: Lowered, arms: tuple[ast.Arm, ...]) -> Lowered:

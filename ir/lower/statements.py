@@ -10,7 +10,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import assignment, expressions, indexing, structs, tensors
+from tlc.ir.lower import assignment, expressions, indexing, patterns, structs, tensors
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.control import following, regions, returns
 from tlc.ir.lower.literals import literal
@@ -175,6 +175,11 @@ def statement(cx: Context, node: ast.Stmt | ast.Item) -> Lowered:
     match node:
         case ast.ExprStmt(value=ast.Call() as call):
             return assignment.update(cx, call)
+        case ast.ExprStmt(value=ast.Match() as match):
+            return patterns.match(cx, match, is_statement=True)
+        case ast.ExprStmt(value=ast.IfExpr(test=test, then=then, orelse=orelse)):
+            sides = [ast.Block(e.span, (ast.ExprStmt(e.span, e),)) for e in (then, orelse)]
+            return _if(cx, ast.If(node.span, test, *sides))
         case ast.ExprStmt(value=value):
             return expressions.expression(cx, value)
         case ast.Let(names=names, type=type, value=value):

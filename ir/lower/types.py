@@ -15,6 +15,7 @@ from tlc.ir.lower.literals import literal, own_dtype
 from tlc.ir.lower.signature import Symbols, size_of, unify
 from tlc.ir.lower.type_names import HOST_TYPES, VECTORS, is_tensor_type, unknown_type
 from tlc.ir.lower.values import (
+    Flag,
     Lowered,
     Pieces,
     Range,
@@ -39,7 +40,8 @@ def convert(
         return _struct(cx, node, value, span, what, symbols)
     if node.name == "Vec" or (node.name in ("tuple", *VECTORS) and node.dims is None):
         return _items(cx, node, value, span, what, symbols)
-    if node.name == "Tensor" and (isinstance(value, Value | Dim) or is_number(value)):
+    scalar = isinstance(value, Dim | bool | Flag) or is_number(value)
+    if node.name == "Tensor" and (scalar or isinstance(value, Value)):
         return value
     if node.name == "Tensor" and isinstance(value, list | Pieces):
         tensor = first_piece(value)

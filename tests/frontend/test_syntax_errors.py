@@ -64,6 +64,9 @@ MISTAKES = {
         "for (i = 0; i < 3; i++) { }\n",
         "let x += 3\n",
         "learn { epochs 100 }\n",
+        "for i in x:\n    print(i)\n",
+        "enum Color { Red, Green }\n",
+        "switch (x) { case 1: break; }\n",
     ],
     "expressions": [
         "x = 1 +\n",
@@ -79,6 +82,8 @@ MISTAKES = {
         "match x { 1 -> 2 }\n",
         "H(X) <- \n",
         "P(X), Q(X)\n",
+        "x = [i * 2 for i in y]\n",
+        "let f = lambda x: x + 1\n",
     ],
     "characters": [
         "x & y\n",

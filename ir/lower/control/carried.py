@@ -124,7 +124,10 @@ class Attempt:
                     cx.undecided -= late
             if test is not None:
                 again = _dim(expressions.condition(cx, test))
-                ticks.append((str(go_on.symbol), entry, again, new()))
+                if entry == again == ONE:  # `while true`
+                    go_on = ONE
+                else:
+                    ticks.append((str(go_on.symbol), entry, again, new()))
             behind = {name: scope.names[name] for name, scope in self.names.items()}
             after = composite.flat(behind)
             for path in [p for p in self.symbols if p in after]:
