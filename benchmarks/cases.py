@@ -16,6 +16,7 @@ from benchmarks import efficientnet
 
 PROGRAMS = Path(__file__).parent / "programs"
 EXAMPLES = Path(__file__).parent.parent / "examples"
+LAYERS, _WORDS = 6, 30_522  # of all-MiniLM-L6-v2
 FORMATS = ("f16", "q8_0", "q4_0", "q4_k", "q6_k")
 
 
@@ -42,6 +43,8 @@ def cases() -> list[Case]:
         Case("network", "MLP 784-1024-1024-10, batch 1", "mlp", {"n": 1}, True),
         Case("network", "MLP 784-1024-1024-10, batch 64", "mlp", {"n": 64}, True),
         Case("network", "encoder layer, 128 tokens", "encoder", {"n": 128}, True),
+        Case("network", "MiniLM, 128 tokens", "minilm", {"b": 1, "n": 128}, True),
+        Case("network", "MiniLM, 32 of 128 tokens", "minilm", {"b": 32, "n": 128}, True),
         Case("network", "EfficientNet-lite0, 224x224", "efficientnet", {}, True),
     ]
 
@@ -100,7 +103,7 @@ _TYPES = {
 def program(case: Case, folder: Path) -> tuple[str, str]:
     """The text of the case's program in TensorLogic, and the entry that is measured."""
     sizes = case.sizes
-    if case.kind in ("linear", "mlp", "encoder"):
+    if case.kind in ("linear", "mlp", "encoder", "minilm"):
         text = (PROGRAMS / f"{case.kind}.tl").read_text()
         return text.replace('"weights.', f'"{folder}/{case.kind}.'), "forward"
     if case.kind == "efficientnet":
@@ -139,6 +142,9 @@ def inputs(case: Case) -> dict[str, np.ndarray[Any, Any]]:
             return {"x": normal(sizes["n"], 784)}
         case "encoder":
             return {"x": normal(sizes["n"], 384)}
+        case "minilm":
+            shape = (sizes["b"], sizes["n"])
+            return {"ids": rng.integers(0, _WORDS, shape, np.int32)}
         case "efficientnet":
             shape = (3, efficientnet.SIZE, efficientnet.SIZE)
             return {"image": rng.integers(0, 256, shape).astype(np.float32)}
@@ -175,21 +181,30 @@ def weights(kind: str) -> dict[str, np.ndarray[Any, Any]]:
         for at in range(3):
             shapes[f"w{at}"], shapes[f"b{at}"] = (dims[at + 1], dims[at]), (dims[at + 1],)
         shapes["x"] = (1, 784)
+    elif kind == "encoder":
+        shapes = {**_layer(), "x": (128, 384)}
     else:
-        shapes = {f"w{part}": (384, 384) for part in "qkvo"}
-        shapes |= {"wup": (1536, 384), "wdown": (384, 1536)}
-        shapes |= {f"b{name[1:]}": (shape[0],) for name, shape in shapes.items()}
-        shapes |= dict.fromkeys(("gain0", "shift0", "gain1", "shift1"), (384,))
-        shapes["x"] = (128, 384)
+        shapes = {"words": (_WORDS, 384), "places": (512, 384), "gain": (384,), "shift": (384,)}
+        for at in range(LAYERS):
+            shapes |= {f"layer.{at}.{name}": shape for name, shape in _layer().items()}
     made = {}
     for name, shape in shapes.items():
         values = rng.standard_normal(shape, np.float32)
-        if name[0] == "w":
+        last = name.rpartition(".")[2]
+        if len(shape) == 2 and last.startswith("w") and last != "words":
             values /= np.float32(shape[1] ** 0.5)
-        elif name != "x":
-            values = values * np.float32(0.1) + np.float32(name.startswith("gain"))
+        elif len(shape) == 1:
+            values = values * np.float32(0.1) + np.float32(last.startswith("gain"))
         made[name] = _rounded(values)
     return made
+
+
+def _layer() -> dict[str, tuple[int, ...]]:
+    """The shapes of an encoder layer's weights."""
+    shapes: dict[str, tuple[int, ...]] = {f"w{part}": (384, 384) for part in "qkvo"}
+    shapes |= {"wup": (1536, 384), "wdown": (384, 1536)}
+    shapes |= {f"b{name[1:]}": (shape[0],) for name, shape in shapes.items()}
+    return shapes | dict.fromkeys(("gain0", "shift0", "gain1", "shift1"), (384,))
 
 
 def weight_file(kind: str, folder: Path) -> Path:

@@ -24,7 +24,7 @@ def version() -> str:
 def prepare(case: Case, folder: Path) -> Any:
     """A call with arrays where the case asks for it, else all launches of a call: arguments stay
     where the first call put them, results where the kernels put them."""
-    if case.kind in ("mlp", "encoder", "efficientnet"):
+    if case.kind in ("mlp", "encoder", "minilm", "efficientnet"):
         weight_file(case.kind, folder)
     text, name = program(case, folder)
     built = driver.build(f"{case.kind}.tl", text=text)

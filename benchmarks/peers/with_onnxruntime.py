@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import efficientnet
-from benchmarks.cases import Case, inputs, unpacked, weights
+from benchmarks.cases import LAYERS, Case, inputs, unpacked, weights
 
 OPSET = 23
 
@@ -84,7 +84,10 @@ def model(case: Case, folder: Path) -> Any:
         case "mlp":
             out = _mlp(graph)
         case "encoder":
-            out = _encoder(graph, case.sizes["n"])
+            w = {name: v for name, v in weights("encoder").items() if name != "x"}
+            out = _layer(graph, "x", w, 1, case.sizes["n"])
+        case "minilm":
+            out = _minilm(graph, case.sizes["b"], case.sizes["n"])
         case "efficientnet":
             out = efficientnet.classify(_Layers(graph), "image")
         case "product":
@@ -123,27 +126,43 @@ def _mlp(graph: _Graph) -> str:
     return y
 
 
-def _encoder(graph: _Graph, n: int) -> str:
-    w = {name: v for name, v in weights("encoder").items() if name != "x"}
+def _norm(graph: _Graph, y: str, gain: Any, shift: Any) -> str:
+    parts = graph.constant(gain), graph.constant(shift)
+    return graph.op("LayerNormalization", y, *parts, axis=-1, epsilon=1e-5)
+
+
+def _layer(graph: _Graph, x: str, w: dict[str, Any], b: int, n: int) -> str:
+    """An encoder layer on [b * n, 384]: b sentences of n tokens."""
     op, constant = graph.op, graph.constant
-    split = constant(np.array([n, 12, 32]))
+    split = constant(np.array([b, n, 12, 32]))
 
     def linear(y: str, name: str) -> str:
         return op("Gemm", y, constant(w[f"w{name}"]), constant(w[f"b{name}"]), transB=1)
 
     def heads(name: str, perm: list[int]) -> str:
-        return op("Transpose", op("Reshape", linear("x", name), split), perm=perm)
+        return op("Transpose", op("Reshape", linear(x, name), split), perm=perm)
 
-    def norm(y: str, at: int) -> str:
-        gain, shift = constant(w[f"gain{at}"]), constant(w[f"shift{at}"])
-        return op("LayerNormalization", y, gain, shift, axis=-1, epsilon=1e-5)
-
-    q, k, v = heads("q", [1, 0, 2]), heads("k", [1, 2, 0]), heads("v", [1, 0, 2])
+    q, k, v = heads("q", [0, 2, 1, 3]), heads("k", [0, 2, 3, 1]), heads("v", [0, 2, 1, 3])
     scores = op("Mul", op("MatMul", q, k), constant(np.float32(32**-0.5)))
-    mixed = op("Transpose", op("MatMul", op("Softmax", scores, axis=-1), v), perm=[1, 0, 2])
-    mixed = op("Reshape", mixed, constant(np.array([n, 384])))
-    y = norm(op("Add", "x", linear(mixed, "o")), 0)
-    return norm(op("Add", y, linear(op("Gelu", linear(y, "up")), "down")), 1)
+    mixed = op("Transpose", op("MatMul", op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+    mixed = op("Reshape", mixed, constant(np.array([b * n, 384])))
+    y = _norm(graph, op("Add", x, linear(mixed, "o")), w["gain0"], w["shift0"])
+    wide = op("Gelu", linear(y, "up"))
+    return _norm(graph, op("Add", y, linear(wide, "down")), w["gain1"], w["shift1"])
+
+
+def _minilm(graph: _Graph, b: int, n: int) -> str:
+    op, constant, w = graph.op, graph.constant, weights("minilm")
+    x = op("Add", op("Gather", constant(w["words"]), "ids"), constant(w["places"][:n]))
+    x = _norm(graph, x, w["gain"], w["shift"])
+    x = op("Reshape", x, constant(np.array([b * n, 384])))
+    for at in range(LAYERS):
+        start = f"layer.{at}."
+        own = {name.removeprefix(start): v for name, v in w.items() if name.startswith(start)}
+        x = _layer(graph, x, own, b, n)
+    x = op("Reshape", x, constant(np.array([b, n, 384])))
+    mean = op("ReduceMean", x, constant(np.array([1])), keepdims=0)
+    return op("LpNormalization", mean, axis=-1, p=2)
 
 
 class _Layers:

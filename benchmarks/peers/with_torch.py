@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks import efficientnet
-from benchmarks.cases import Case, inputs, unpacked, weights
+from benchmarks.cases import LAYERS, Case, inputs, unpacked, weights
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 torch.set_grad_enabled(False)
@@ -40,8 +40,10 @@ def _work(case: Case, folder: Path, dtype: torch.dtype) -> Any:
     match case.kind:
         case "linear":
             return lambda: torch.addmm(given["bias"], given["input"], given["weights"])
-        case "mlp" | "encoder":
+        case "mlp" | "encoder" | "minilm":
             w = {name: tensor(value) for name, value in weights(case.kind).items()}
+            if case.kind == "minilm":
+                return _minilm(given["ids"], w)
             return (_mlp if case.kind == "mlp" else _encoder)(x, w)
         case "efficientnet":
             layers = _Layers({name: tensor(v) for name, v in weights(case.kind).items()})
@@ -128,19 +130,34 @@ class _Layers:
         return functional.linear(x.mean((2, 3)), self.w["_fc.weight"], self.w["_fc.bias"])
 
 
-def _encoder(x: Any, w: Any) -> Any:
-    def linear(y: Any, name: str) -> torch.Tensor:
-        return functional.linear(y, w[f"w{name}"], w[f"b{name}"])
+def _layer(x: torch.Tensor, w: Any, name: str = "") -> torch.Tensor:
+    """An encoder layer on [batch, tokens, 384], its weights below a name."""
+
+    def linear(y: Any, part: str) -> torch.Tensor:
+        return functional.linear(y, w[f"{name}w{part}"], w[f"{name}b{part}"])
 
     def heads(y: Any) -> torch.Tensor:
-        return y.view(len(y), 12, 32).transpose(0, 1)[None]
+        return y.view(*y.shape[:2], 12, 32).transpose(1, 2)
 
+    def norm(y: Any, at: int) -> torch.Tensor:
+        return functional.layer_norm(y, (384,), w[f"{name}gain{at}"], w[f"{name}shift{at}"])
+
+    q, k, v = (heads(linear(x, part)) for part in "qkv")
+    mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    y = norm(x + linear(mixed.reshape(x.shape), "o"), 0)
+    return norm(y + linear(functional.gelu(linear(y, "up")), "down"), 1)
+
+
+def _encoder(x: Any, w: Any) -> Any:
+    return lambda: _layer(x[None], w)[0]
+
+
+def _minilm(ids: Any, w: Any) -> Any:
     def run() -> torch.Tensor:
-        q, k, v = (heads(linear(x, name)) for name in "qkv")
-        mixed = functional.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1)
-        y = x + linear(mixed.reshape(x.shape), "o")
-        y = functional.layer_norm(y, (384,), w["gain0"], w["shift0"])
-        wide = functional.gelu(linear(y, "up"))
-        return functional.layer_norm(y + linear(wide, "down"), (384,), w["gain1"], w["shift1"])
+        x = functional.embedding(ids, w["words"]) + w["places"][: ids.shape[1]]
+        x = functional.layer_norm(x, (384,), w["gain"], w["shift"])
+        for at in range(LAYERS):
+            x = _layer(x, w, f"layer.{at}.")
+        return functional.normalize(x.mean(1))
 
     return run
