@@ -5,11 +5,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
+KERNELS: set[str] = set()  # texts of what `--lint-kernels` has linted
 
 settings.register_profile(
     "tlc", derandomize=True, deadline=None, max_examples=int(os.environ.get("TLC_FUZZ", "60"))
@@ -37,7 +39,21 @@ def lint_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     with collected() as found:
         yield
     said = problems(list(found.values()))
+    KERNELS.update(found)
+    if (output := getattr(request.config, "workeroutput", None)) is not None:
+        output["kernels"] = list(found)
     assert not said, "\n".join([f"{len(said)} messages about {len(found)} kernels", *said[:20]])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of pytest-xdist ends, and says what it linted."""
+    KERNELS.update(node.workeroutput.get("kernels", ()) if hasattr(node, "workeroutput") else ())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if KERNELS:
+        terminalreporter.write_line(f"{len(KERNELS)} kernels were linted")
 
 
 @pytest.fixture
