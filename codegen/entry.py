@@ -71,6 +71,7 @@ class EntryPlan:
         self.around = -1  # regions around what is listed, but for the body itself
         self.targets: dict[Value, str] = {}  # memory that a value is to be written to
         self.costs: dict[int, list[Any]] = {}  # of launches, by the identity of their steps
+        self._operations: dict[int, Op] = {}  # of the same
 
     def build(self, operations: int) -> dict[str, Any]:
         func = self.func
@@ -97,6 +98,11 @@ class EntryPlan:
             "costs": [self.costs[id(s)] for s in launch_steps([*self.once, *self.steps])],
             "operations": operations,
         }
+
+    @property
+    def launched(self) -> list[Op]:
+        """The operation of every launch, those done once first."""
+        return [self._operations[id(s)] for s in launch_steps([*self.once, *self.steps])]
 
     # ---- steps ----------------------------------------------------------------------------------
 
@@ -236,6 +242,7 @@ class EntryPlan:
             self.flags.append(f"{place(op)}: an index is beyond the rows of its table")
         step = ["launch", variants, buffers]
         self.costs[id(step)] = [formula(part) for part in cost(op)]
+        self._operations[id(step)] = op
         return step
 
     def copy(self, source: Memory, target: Memory, type: TensorType, like: Op) -> None:

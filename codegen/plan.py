@@ -12,17 +12,22 @@ from typing import Any
 from tlc.codegen.entry import EntryPlan, ProfilePlan
 from tlc.codegen.profiles import Profile
 from tlc.codegen.storage import Storage
-from tlc.ir.core import Func, Module
+from tlc.ir.core import Func, Module, Op
 from tlc.ir.passes.groups import is_compute
 
 
 @dataclass(slots=True)
 class Plan:
-    """All that an artifact says but the kernel texts; `runtime/format.py` names the fields."""
+    """All that an artifact says but the kernel texts; `runtime/format.py` names the fields.
+
+    `launched` is in no artifact: of every entry the operations of its launches, as
+    `runtime/watched.py` counts them.
+    """
 
     profiles: list[ProfilePlan]
     storage: Storage = field(default_factory=Storage)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    launched: dict[str, list[Op]] = field(default_factory=dict)
 
 
 def plan(module: Module, profiles: Sequence[Profile], operations: dict[str, int]) -> Plan:
@@ -34,6 +39,7 @@ def plan(module: Module, profiles: Sequence[Profile], operations: dict[str, int]
     for func in module.funcs:
         entry = EntryPlan(made.profiles, made.storage, func)
         made.entries[func.name] = entry.build(operations.get(func.name, 0))
+        made.launched[func.name] = entry.launched
     return made
 
 

@@ -113,7 +113,7 @@ def run(func: Func, args: Sequence[Array], host: Host | None = None) -> list[Arr
     """The results of a function. Raises Failure when a run-time check does not hold."""
     sizes = bind_symbols(func, args)
     host = host or Host()
-    frame = _Frame({**sizes, str(SEED): host.seed}, host)
+    frame = Frame({**sizes, str(SEED): host.seed}, host)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, MOST_FRAMES))  # of Python frames alone, which may be many
     try:
@@ -122,7 +122,7 @@ def run(func: Func, args: Sequence[Array], host: Host | None = None) -> list[Arr
         sys.setrecursionlimit(limit)
 
 
-class _Frame:
+class Frame:
     def __init__(self, sizes: dict[str, int], host: Host) -> None:
         self.sizes, self.host = sizes, host
         self.env: dict[Value, Array] = {}

@@ -9,11 +9,13 @@ off by
   relative to its size, or at most to any element and 2^-18 of the largest, whichever is less. It
   is measured on changes of 2^-11, which float16 has too, and divided by 32.
 
-Whole numbers and truth values, NaN and infinities have to be the same.
+A CPU multiplies few rows with packed weights by integers (docs/language.md): there it is all of
+what changes by 2^-11 do. Whole numbers and truth values, NaN and infinities have to be the same.
 """
 
 from __future__ import annotations
 
+from tlc.runtime.format import DTYPE_BYTES
 from tlc.runtime.watched import Seen, again
 
 TYPE_CHECKING = False
@@ -67,6 +69,17 @@ def slack(program: Program, seen: Seen) -> dict[int, Limit]:
         most = moved.max(initial=0.0) + _FLOOR * sizes.max(initial=0.0)
         limits[at] = float(relative) or float("inf"), float(most)
     return limits
+
+
+def on_profile(
+    profile: str, limits: dict[int, Limit], seen: Seen, manifest: Any
+) -> dict[int, Limit]:
+    """What `slack` gives, for a device of this profile."""
+    names = [name for name in seen.before if isinstance(name, str) and name[0] == "w"]
+    stored = {manifest["weights"][int(name[1:])]["stored"] for name in names}
+    if profile != "cpu" or stored <= {*DTYPE_BYTES, "bf16"}:
+        return limits
+    return {at: (relative * _PARTS, most * _PARTS) for at, (relative, most) in limits.items()}
 
 
 class Apart:

@@ -9,7 +9,7 @@ and `after` (place, type, offset, length, and what `closeness.slack` allows, nul
 from __future__ import annotations
 
 from tlc.runtime import strict_json
-from tlc.runtime.closeness import apart
+from tlc.runtime.closeness import apart, on_profile
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES
 from tlc.runtime.schema import Pair, misfit
@@ -35,7 +35,8 @@ def selftest(artifact: Any, program: Program, device: str) -> int:
     record = artifact.manifest["profiles"]["apple"]["kernels"]
     sources = {kernel["name"]: kernel["source"] for kernel in record}
     worst, failed = 0.0, 0
-    for seen, limits in tests:
+    for seen, at_build in tests:
+        limits = on_profile(program.device.profile, at_build, seen, artifact.manifest)
         problem = ""
         try:
             excess, problem = _tried(program, seen, limits)

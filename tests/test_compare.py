@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
+from tests.test_packed import TYPES, blocks
 from tlc import driver
 from tlc.cli import run
 from tlc.codegen.metallib import member_digests
@@ -22,6 +24,12 @@ fn chosen(x: float16[N, M]) { argmax(softmax(x), 1) }
 let y = hidden(rand([70, 33]), rand([33, 50]))
 print(mean(y), chosen(y))
 save(y, "y.safetensors")
+"""
+LOOPS = """let z = zeros([3, 4])
+while sum(z) < 20.0 { z = z + 1.0 }
+let all = zeros([1, 4])
+for k in 0..3 { all = concat(all, z[0..1] * 2.0, 0) }
+print(z, all)
 """
 
 
@@ -82,6 +90,33 @@ def test_the_first_kernel_that_parts_is_named(
     assert "p.tl:1 matmul + relu + mul" in last
 
 
+@pytest.mark.parametrize("devices", ["cpu,reference", "reference,emulator"])
+def test_every_launch_is_compared_with_what_its_operation_means(
+    devices: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # loops copy, append in place, and have constants of their own
+    path = tmp_path / "p.tl"
+    path.write_text(PROGRAM + LOOPS)
+    assert run(["run", str(path), "--device", devices, "--diff"]) == 0
+    shown = capsys.readouterr().out
+    assert "saved y:" in shown
+    assert "printed tensor 4: 0 ULPs\n" in shown
+    first, _, second = devices.partition(",")
+    assert shown.endswith(f"no kernel differs on {first} and {second} by more than its rounding\n")
+
+
+def test_a_kernel_that_does_not_do_what_its_operation_means_is_named(
+    tmp_path: Path, built: driver.Built, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = changed(built, tmp_path / "a.metallib", "cpu.metal", "3.0f", "3.125f")
+    assert run(["run", path, "--device", "cpu,reference", "--diff"]) == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("cpu and reference part at launch ")
+    assert "p.tl:1 matmul + relu + mul" in last
+    assert run(["run", path, "--device", "reference,reference", "--diff"]) == 1
+    assert "of which one launches kernels" in capsys.readouterr().err
+
+
 def test_arguments_and_results_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +137,48 @@ def test_an_artifact_is_tried_again(
     assert run(["run", str(path), "--selftest", "--device", device]) == 0
     count = len(built.manifest["profiles"]["apple"]["kernels"])
     assert capsys.readouterr().out.startswith(f"OK: {count} kernels do on {device} what")
+
+
+def test_packed_weights_of_every_type_are_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.metallib"
+    text = packed_program(tmp_path / "w.gguf")
+    made, missing = with_selftest(driver.build("p.tl", text=text), [""])
+    assert missing == []
+    driver.write(made, str(path))
+    kernels = made.manifest["profiles"]["apple"]["kernels"]
+    assert len(kernels) >= 3 * len(TYPES)  # products of few rows and of many, and rows
+    # a CPU multiplies few rows by integers, which is not what the emulator did
+    assert run(["run", str(path), "--selftest", "--device", "cpu"]) == 0
+    assert f"OK: {len(kernels)} kernels" in capsys.readouterr().out
+    assert run(["run", str(path), "--device", "cpu,reference", "--diff"]) == 0
+    old, new = "& 15", "& 14"  # of numbers of four bits
+    assert old in made.text("cpu.metal")
+    broken = changed(made, path, "cpu.metal", old, new)
+    capsys.readouterr()
+    assert run(["run", broken, "--selftest", "--device", "cpu"]) == 1
+    assert "times what is allowed" in capsys.readouterr().out
+
+
+def packed_program(path: Path) -> str:
+    """A program that multiplies by weights of each packed type, and reads rows of them."""
+    writer = gguf.GGUFWriter(path, "test")
+    text = f'let m = load_model("{path}")\n'
+    for kind in TYPES:
+        columns = 512 if kind.endswith("_K") else 96
+        type = gguf.GGMLQuantizationType[kind]
+        writer.add_tensor(kind, blocks(kind, 37, columns, 2.0), raw_dtype=type)
+        text += (
+            f"fn times_{kind}(x: float16[N, {columns}])"
+            f' {{ linear(x, m.get_tensor("{kind}")) }}\n'
+            f'fn rows_{kind}(i: int[N]) {{ m.get_tensor("{kind}")[i, :] }}\n'
+        )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return text + "print(times_Q4_0(ones([1, 96])), rows_Q6_K([1, 5]), times_Q5_K(rand([9, 512])))"
 
 
 def test_a_kernel_that_differs_is_named(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tlc.arrays import as_array, from_files
+from tlc.reference_launches import ReferenceLaunches
 from tlc.runner import given_arguments
-from tlc.runtime.closeness import EXACT, Apart, apart, slack
+from tlc.runtime.closeness import EXACT, Apart, Limit, apart, on_profile, slack
 from tlc.runtime.devices.select import open_device
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, numel, size
@@ -16,6 +19,7 @@ from tlc.runtime.steps import Host
 from tlc.runtime.watched import OneByOne, Seen, WatchedProgram, again
 
 Output = tuple[str, str, bytes]  # what it is, its dtype, its bytes
+Repeat = Callable[[Seen], dict[int, bytes]]
 
 
 class _Gathering(Host):
@@ -51,23 +55,37 @@ class _Gathering(Host):
 def compare(artifact: Any, folders: list[str], options: dict[str, Any]) -> int:
     """Print the kernels and outputs of an entry that differ on two devices.
 
-    The exit code is 1 when a kernel differs by more than `runtime/closeness.py` allows. Raises
-    RunError E0504 for devices that cannot be compared.
+    The reference device runs each launch by what its operation means. The exit code is 1 when a
+    kernel differs by more than `runtime/closeness.py` allows. Raises RunError E0504 for devices
+    that cannot be compared.
     """
     devices = options["device"].split(",")
-    if len(devices) != 2 or "reference" in devices:
+    launching = [device for device in devices if device != "reference"]
+    if len(devices) != 2 or not launching:
         hint = "as in --device cpu,metal"
-        raise RunError("E0504", "--diff compares two devices that launch kernels", hint)
-    first: Any = OneByOne(open_device(devices[0]))
+        raise RunError("E0504", "--diff compares two devices, of which one launches kernels", hint)
+    first: Any = OneByOne(open_device(launching[0]))
     ours = load(artifact, first, folders, WatchedProgram)
-    theirs = load(artifact, open_device(devices[1]), folders)
+    theirs: Program | ReferenceLaunches
+    repeat: Repeat
+    if len(launching) == 2:
+        theirs = load(artifact, open_device(launching[1]), folders)
+        repeat = partial(again, theirs)
+    else:
+        theirs = ReferenceLaunches(artifact, folders)
+        repeat = partial(_on_reference, theirs, ours)
+    profiles = {p.device.profile for p in (ours, theirs) if isinstance(p, Program)}
+    roughest = "cpu" if "cpu" in profiles else "apple"
     kernels: dict[str, _Kernel] = {}
     count = 0
 
     def see(seen: Seen) -> None:
         nonlocal count
         count += 1
-        kernels.setdefault(seen.kernel, _Kernel()).add(count, ours, theirs, seen)
+        got, limits = repeat(seen), {}
+        if got != seen.after:
+            limits = on_profile(roughest, slack(ours, seen), seen, artifact.manifest)
+        kernels.setdefault(seen.kernel, _Kernel()).add(count, seen, got, limits)
 
     first.see = see
     outputs = [_outputs(program, options) for program in (ours, theirs)]
@@ -92,6 +110,18 @@ def compare(artifact: Any, folders: list[str], options: dict[str, Any]) -> int:
     return 1 if parted else 0
 
 
+def _on_reference(reference: ReferenceLaunches, program: Program, seen: Seen) -> dict[int, bytes]:
+    """What a launch leaves by its meaning, of the constants that the program has."""
+    before = seen.before
+    entry, read = program.entry(seen.entry), program.device.read
+    for at, name in enumerate(before):
+        if isinstance(name, str) and name[0] == "c":
+            constant = entry.buffer(name, {}, {})
+            before = [*before[:at], bytes(read(constant, constant.nbytes)), *before[at + 1 :]]
+    found = (seen.entry, seen.step, seen.kernel, seen.sizes, before, seen.after, seen.types)
+    return reference.again(Seen(*found))
+
+
 class _Kernel:
     """What the launches of one kernel differ by, and the first in which it does, or does so by more
     than is allowed."""
@@ -101,12 +131,8 @@ class _Kernel:
         self.count = self.of = 0
         self.ulps = self.excess = 0.0
 
-    def add(self, launch: int, ours: Program, theirs: Program, seen: Seen) -> None:
-        got = again(theirs, seen)
-        if got == seen.after:
-            self.of += sum(len(data) // _itemsize(seen, at) for at, data in got.items())
-            return
-        limits = slack(ours, seen)
+    def add(self, launch: int, seen: Seen, got: dict[int, bytes], limits: dict[int, Limit]) -> None:
+        """Take in a launch, and what it left elsewhere."""
         for at, data in seen.after.items():
             found: Apart = apart(data, got[at], seen.types.get(at, ""), limits.get(at, EXACT))
             self.count, self.of = self.count + found.count, self.of + found.of
@@ -115,23 +141,23 @@ class _Kernel:
             self.ulps, self.excess = max(self.ulps, found.ulps), max(self.excess, found.excess)
 
 
-def _itemsize(seen: Seen, at: int) -> int:
-    return DTYPE_BYTES.get(seen.types.get(at, ""), 1)
-
-
-def _outputs(program: Program, options: dict[str, Any]) -> list[Output]:
+def _outputs(program: Any, options: dict[str, Any]) -> list[Output]:
     """What an entry prints, saves and gives."""
     entry = program.entry(options["entry"])
     given = given_arguments(options, entry.record["steps"])
     arrays = from_files(options["input"], entry)
     args = [as_array(a, p, entry.name) for a, p in zip(arrays, entry.params, strict=True)]
-    host = _Gathering(given, int(options["seed"] or 0))
-    results = program.run(entry, args, host)
-    found = [
+    seed = int(options["seed"] or 0)
+    if isinstance(program, ReferenceLaunches):
+        found, results = program.outputs(entry, args, given, seed)
+    else:
+        host = _Gathering(given, seed)
+        results = program.run(entry, args, host)
+        found = host.found
+    return found + [
         (f"result {at}" if len(results) > 1 else "result", dtype, bytes(data))
         for at, (data, dtype, _) in enumerate(results, 1)
     ]
-    return host.found + found
 
 
 def _print_outputs(first: list[Output], second: list[Output]) -> None:

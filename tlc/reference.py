@@ -21,7 +21,7 @@ from tlc.runtime.texts import Texts
 from tlc.runtime.weights import StoredWeights
 
 Array = np.ndarray[Any, Any]
-_NAMES = {"float16": "f16", "float32": "f32", "int32": "i32", "bool": "bool"}
+NAMES = {"float16": "f16", "float32": "f32", "int32": "i32", "bool": "bool"}
 
 
 class ReferenceProgram:
@@ -69,7 +69,7 @@ class ReferenceProgram:
             results = interp.run(func, args, self.last_host)
         except interp.Failure as problem:
             raise RunError("E0505", str(problem)) from problem
-        return [(memoryview(r.tobytes()), _NAMES[r.dtype.name], r.shape) for r in results]
+        return [(memoryview(r.tobytes()), NAMES[r.dtype.name], r.shape) for r in results]
 
 
 def _module(artifact: Any) -> Module:
@@ -124,13 +124,13 @@ class ReferenceHost(interp.Host):
         from tlc.runtime.coreml.engine import predict
 
         given = {
-            name: (_NAMES[x.dtype.name], x.shape, memoryview(x.tobytes()))
+            name: (NAMES[x.dtype.name], x.shape, memoryview(x.tobytes()))
             for name, x in zip(attrs["inputs"], values, strict=True)
         }
         types = [(t.dtype, tuple(map(int, t.shape))) for t in attrs["results"]]
         wanted = dict(zip(attrs["outputs"], types, strict=True))
         file = self.weights.models.file(attrs["model"])
-        names = {short: long for long, short in _NAMES.items()}
+        names = {short: long for long, short in NAMES.items()}
         return [
             np.frombuffer(data, names[dtype]).reshape(shape)
             for data, (dtype, shape) in zip(predict(file, given, wanted), types, strict=True)
@@ -154,7 +154,7 @@ class ReferenceHost(interp.Host):
                 from tlc.runtime.save import save_tensors
 
                 (x,) = values
-                record = (_NAMES[x.dtype.name], x.shape, memoryview(x.tobytes()))
+                record = (NAMES[x.dtype.name], x.shape, memoryview(x.tobytes()))
                 save_tensors(attrs["path"], {attrs["name"]: record}, {})
             case "save_model":
                 from tlc.runtime.save import save_model_file
@@ -172,7 +172,7 @@ class ReferenceHost(interp.Host):
             match part:
                 case None:
                     v = next(left)
-                    name = _NAMES[v.dtype.name]
+                    name = NAMES[v.dtype.name]
                     return format_tensor(v.tobytes(), name, v.shape, self.full, digits)
                 case ("form", spec, inner):
                     width, digits = form_of(spec)

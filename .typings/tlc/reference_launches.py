@@ -1,0 +1,1 @@
+../../tlc/reference_launches.py
