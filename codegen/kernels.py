@@ -27,7 +27,7 @@ from tlc.codegen.prune import used
 from tlc.codegen.render import render
 from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Op
-from tlc.ir.formats import PACKED
+from tlc.ir.formats import ORDERS, PACKED
 
 __all__ = ["FAMILIES", "Kernel", "Variant", "generate", "module_text"]
 
@@ -81,6 +81,7 @@ def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -
         features=sorted(features),
         bfloat="device const ushort* in" in text,
         formats=[record for name, record in PACKED.items() if name in named],
+        orders=ORDERS,
     )
     # what is compiled for a CPU is explained in the templates, and artifacts are to be small
     shared = used(shared, text, comments=profile.name == "apple")

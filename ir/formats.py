@@ -35,6 +35,8 @@ class Format:
     values         what the integers stand for, where they index a table.
     words, bias    the integers of 64 elements from `k` on, of `block` and the next, plus `bias`, as
                    bytes (words.metal.j2).
+    nibbles, order where numbers are nibbles: 64 bytes that hold them for 128 elements from `k` on,
+                   of `block` and the next; and which 16 elements are whose nibbles (ORDERS).
     scales, leasts the scales, and what is subtracted, of 8 parts from `p` on, f8; of the next 8
                    blocks where each has one part.
     """
@@ -51,6 +53,8 @@ class Format:
     leasts: str = ""
     bias: int = 0
     values: tuple[int, ...] = ()
+    nibbles: str = ""
+    order: str = "in_turn"
 
     def number_of(self, **readers: str) -> str:
         """The expression of the integers; `readers` are what the calls of the functions begin with,
@@ -65,7 +69,16 @@ def _half(at: int) -> str:
 
 def _halves(at: int, nbytes: int) -> str:
     """The halves at a place of 8 blocks."""
-    return f"gather8((device const half*)(block + {at}u), {nbytes // 2}u)"
+    return f"halves8(block + {at}u, {nbytes}u)"
+
+
+# Where each 16 of 128 elements stand in two vectors of 64 bytes: as in memory; the low nibbles of 4
+# blocks, then the high ones; the low nibbles of two runs of 32 bytes, then the high ones.
+ORDERS = {
+    "in_turn": (0, 1, 2, 3, 4, 5, 6, 7),
+    "by_blocks": (0, 4, 1, 5, 2, 6, 3, 7),
+    "by_runs": (0, 1, 4, 5, 2, 3, 6, 7),
+}
 
 
 # Two nibbles to a byte: in blocks of 32, the low ones are elements 0 to 15, the high ones the rest;
@@ -114,7 +127,10 @@ def _small(
     """A format in blocks of 32: nibbles at a place, perhaps fifth bits at another; a scale at the
     start, perhaps followed by what is added."""
     number, words = _nibbles_32(at, nbytes)
-    if bits is not None:
+    nibbles = order = ""
+    if bits is None:
+        nibbles, order = f"four16(block + {at}u, {nbytes}u)", "by_blocks"
+    else:
         number = f"({number} + (bits({bits}u + k / 8u) << 4))"
         words = f"({words} | (bits64(block + {bits}u, block + {bits + nbytes}u) << 4))"
     if values:
@@ -126,16 +142,22 @@ def _small(
         *(name, 32, nbytes, 32, _half(0), number, words, _halves(0, nbytes), least, leasts),
         bias=bias,
         values=values,
+        nibbles=nibbles,
+        order=order or "in_turn",
     )
 
 
-def _k_quant_6_bit(name: str, nbytes: int, number: str, words: str) -> Format:
+def _k_quant_6_bit(
+    name: str, nbytes: int, number: str, words: str, nibbles: str = "", order: str = "in_turn"
+) -> Format:
     """A format in blocks of 256 with 8 scales and 8 minima of 6 bits, 12 bytes from 4 on."""
     return Format(
         *(name, 256, nbytes, 32, f"{_half(0)} * tlc_scale_of_8(block + 4u, p)", number, words),
         scales=f"{_half(0)} * tlc_scales_of_8(block + 4u)",
         least=f"{_half(2)} * tlc_least_of_8(block + 4u, p)",
         leasts=f"{_half(2)} * tlc_leasts_of_8(block + 4u)",
+        nibbles=nibbles,
+        order=order,
     )
 
 
@@ -177,7 +199,9 @@ def _records() -> tuple[Format, ...]:
             f"{_half(108)} * tlc_scales_of_16(block + 96u, p)",
             bias=4,
         ),
-        _k_quant_6_bit("q4_k", 144, nibbles_4, nibbles_4w),
+        _k_quant_6_bit(
+            *("q4_k", 144, nibbles_4, nibbles_4w, "ld64(block + 16u + k / 2u)", "by_runs")
+        ),
         _k_quant_6_bit(
             "q5_k", 176, f"{nibbles_5} + ({fifth} << 4)", f"({nibbles_5w} | ({fifth_w} << 4))"
         ),

@@ -115,6 +115,7 @@ def _cpu_dots(draft: Draft, product: Product) -> Kernel:
         left=lane_left(draft, product, "m"),
         part=packed.part if packed else 0,
         bias=packed.bias if packed else 0,
+        order=packed.order if packed else "",
         block=packed.block if packed else 0,
         nbytes=packed.nbytes if packed else 0,
         whole=whole,

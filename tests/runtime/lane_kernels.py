@@ -141,9 +141,21 @@ BODIES = {
         "device int* to = (device int*)y + 2u * i; sti8(to, tlc_low(r)); sti8(to + 8, tlc_high(r));"
     ),
     "spread": (
-        "float t[8]; st8(t, ld8(a + i)); const v16 p = spread2(t + 1), q = spread4(t + 2);"
-        "st8(y + 4u * i, low8(p)); st8(y + 4u * i + 8u, high8(p));"
-        "st8(y + 4u * i + 16u, low8(q)); st8(y + 4u * i + 24u, high8(q));"
+        "float t[8]; st8(t, ld8(a + i));"
+        "const v16 p = spread2(t + 1), q = spread4(t + 2), r = spread2(t + 3, 2u);"
+        "st8(y + 6u * i, low8(p)); st8(y + 6u * i + 8u, high8(p));"
+        "st8(y + 6u * i + 16u, low8(q)); st8(y + 6u * i + 24u, high8(q));"
+        "st8(y + 6u * i + 32u, low8(r)); st8(y + 6u * i + 40u, high8(r));"
+    ),
+    "apart": (
+        "device const uchar* u = (device const uchar*)a + 272u * group;"
+        "device float* to = y + 72u * group;"
+        "const w16 p = four16(u + 2, 18), q = four16(u + 4, 20);"
+        "sti8((device int*)to, tlc_low(p)); sti8((device int*)to + 8, tlc_high(p));"
+        "sti8((device int*)to + 16, tlc_low(q)); sti8((device int*)to + 24, tlc_high(q));"
+        "st8(to + 32, halves8(u, 18)); st8(to + 40, halves8(u + 2, 20));"
+        "st8(to + 48, halves8(u, 22)); st8(to + 56, halves8(u + 2, 24));"
+        "st8(to + 64, halves8(u, 34));"
     ),
     "store_bytes": (
         "char t[8]; stc8(t, ldi8((device const int*)a + i));"

@@ -284,10 +284,24 @@ def test_products_of_bytes(half: Half) -> None:
 
 def test_few_numbers_are_spread_over_the_lanes(half: Half) -> None:
     a = RANDOM.normal(size=(64, 8)).astype(np.float32)
-    out = np.empty((64, 2, 16), np.float32)
+    out = np.empty((64, 3, 16), np.float32)
     half.run("spread", 64, out, a)
     np.testing.assert_array_equal(out[:, 0], np.repeat(a[:, 1:3], 8, 1))
     np.testing.assert_array_equal(out[:, 1], np.repeat(a[:, 2:6], 4, 1))
+    np.testing.assert_array_equal(out[:, 2], np.repeat(a[:, 3:6:2], 8, 1))
+
+
+def test_what_lies_apart(half: Half) -> None:
+    a = RANDOM.integers(0, 256, (64, 272)).astype(np.uint8)
+    out = np.empty((64, 72), np.float32)
+    half.run("apart", 64, out, a)
+    for found, first, apart in ((out[:, :16], 2, 18), (out[:, 16:32], 4, 20)):
+        at = first + apart * np.arange(4)[:, None] + np.arange(16)
+        np.testing.assert_array_equal(found.copy().view(np.uint8), a[:, at.reshape(-1)])
+    for each, (first, apart) in enumerate(((0, 18), (2, 20), (0, 22), (2, 24), (0, 34))):
+        at = first + apart * np.arange(8)[:, None] + np.arange(2)
+        halves = a[:, at.reshape(-1)].copy().view(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(out[:, 32 + 8 * each : 40 + 8 * each], halves)
 
 
 def test_ints_are_stored_as_bytes(half: Half) -> None:
