@@ -62,7 +62,7 @@ test-small-models: $(VENV)/small-models ## run the examples on Core ML packages 
 	$(BIN)/python -m pytest -m models --quiet tests/models/test_crepe.py tests/models/test_basic_pitch.py
 
 test-models: $(VENV)/models ## run the examples on real models
-	$(BIN)/python -m pytest -m models --quiet tests/models
+	$(BIN)/python -m pytest -m models --quiet -rP tests/models
 
 test-serve: $(VENV)/ready ## ask `tlc serve` with the official openai client
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uvicorn>=0.30' 'openai>=1.56'

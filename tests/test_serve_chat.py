@@ -10,6 +10,7 @@ import pytest
 
 from tests.serving import GREEDY, MODEL, Answer, answer, ask, built, generator
 from tests.test_generation import LLAMA2, continued
+from tests.tiny_llama import written
 from tlc.runtime.tokenizer import load_tokenizer
 from tlc.runtime.tokenizer.tokenizer import Stream, Tokenizer
 from tlc.serving.asgi import App
@@ -140,25 +141,8 @@ def test_a_model_without_a_template_has_completions_only(tmp_path: Path) -> None
 
 
 def test_an_artifact_that_holds_its_weights_knows_its_template_and_context(tmp_path: Path) -> None:
-    """Written into a GGUF file beside the tiny model's own metadata."""
-    import gguf
-
     text = "{{ bos_token }}[INST] {{ messages[0].content }} [/INST]"
-    reader = gguf.GGUFReader(MODEL)
-    model = tmp_path / "model.gguf"
-    writer = gguf.GGUFWriter(model, "llama")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture")):
-            kind, *inner = field.types
-            sub = inner[-1] if inner else None
-            writer.add_key_value(field.name, field.contents(), kind, sub_type=sub)
-    writer.add_chat_template(text)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    model = written(tmp_path / "model.gguf", template=text)
     (tmp_path / "built").mkdir()
     artifact = built(tmp_path / "built", "chat", model, embed_weights=True)
     model.unlink()

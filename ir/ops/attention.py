@@ -255,7 +255,7 @@ def _attention(
             "E0301",
             (1, 2),
         )
-    group = heads // shared
+    group = Dim.of(1) if shared == Dim.of(0) else heads // shared
     uneven = f"{heads} heads of queries do not share {shared} heads of keys evenly"
     if heads.is_static and shared.is_static and group * shared != heads:
         raise TypeRuleError(uneven, "E0301", (0, 1))

@@ -90,8 +90,11 @@ class _Vocabulary:
             raise self.wrong(f"there is no list `{_KEY}{key}`")
         return found
 
-    def text(self, key: str, default: str) -> str:
+    def text(self, key: str, default: str | None) -> str:
+        """A text; `default` where it is left out, None where it may not be."""
         found = self._metadata.get(_KEY + key, default)
+        if found is None:
+            raise self.wrong(f"there is no text `{_KEY}{key}`")
         if not isinstance(found, str):
             raise self.wrong(f"`{_KEY}{key}` is no text")
         return found
@@ -124,7 +127,7 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
         hint = "models are trained with a tokenizer; give the file that holds it"
         raise RunError("E0607", f"{path} holds no vocabulary", hint)
     found = _Vocabulary(path, metadata)
-    kind = found.text("model", "")
+    kind = found.text("model", None)
     ends = {text: token for text, token in found.of_type(NORMAL).items() if text in _ENDS}
     verbatim = found.of_type(CONTROL, USER_DEFINED) | ends
     model: Model

@@ -108,7 +108,9 @@ def test_the_most_likely_tokens_are_those_of_llama_cpp(name: str, kind: str) -> 
                     f" of {theirs} and {rows[n][ours]:.4f} of {ours}, ours; unpacked weights"
                     f" {exact[n][theirs]:.4f} and {exact[n][ours]:.4f}"
                 )
-                assert ours == exact[n].argmax(), "no tie that llama.cpp's rounding decides"
+                # ours rounds what runs through the layers to float16, 2^-11 of its size
+                best = exact[n].max()
+                assert best - exact[n][ours] <= 2.0**-11 * abs(best), "no tie"
 
 
 def unpacked_logits(path: Path, ids: list[int]) -> np.ndarray:

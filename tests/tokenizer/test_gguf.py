@@ -198,7 +198,7 @@ def test_the_tiny_llama_has_a_tokenizer() -> None:
     ("keys", "message"),
     [
         ({}, "holds no vocabulary"),
-        ({"tokens": ["a"]}, "of the kind `` are not supported"),
+        ({"tokens": ["a"]}, "there is no text `tokenizer.ggml.model`"),
         ({"tokens": ["a"], "model": "bert"}, "of the kind `bert` are not supported"),
         ({"tokens": ["a"], "model": 3}, "`tokenizer.ggml.model` is no text"),
         ({"tokens": [1], "model": "llama"}, "no list `tokenizer.ggml.tokens`"),
