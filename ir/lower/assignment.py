@@ -12,7 +12,7 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, calls, expressions, indexing, reading, structs, tensors
+from tlc.ir.lower import arrays, calls, composite, expressions, indexing, reading, structs, tensors
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
@@ -23,7 +23,7 @@ from tlc.ir.types import FLOATS, TensorType, show_shape
 UPDATES = ("push", "append", "set")
 
 
-def assigned(node: ast.Stmt | ast.Item, changing: Collection[str] = ()) -> Iterator[str]:
+def assigned(node: ast.Node, changing: Collection[str] = ()) -> Iterator[str]:
     """The names that a statement gives a value, not counting those of blocks inside it.
 
     `changing` are the names of methods that may give their `self` another value.
@@ -37,7 +37,8 @@ def assigned(node: ast.Stmt | ast.Item, changing: Collection[str] = ()) -> Itera
             yield from root(target)
         case ast.ExprStmt(value=ast.Call() as call):
             yield from updated(call)
-            yield from root(changed_by(call, changing) or call)
+        case ast.Call():
+            yield from root(changed_by(node, changing) or node)
         case ast.ExprStmt(value=ast.Match(arms=arms)):
             for arm in arms:
                 yield from assigned(ast.ExprStmt(arm.span, arm.body), changing)
@@ -45,7 +46,8 @@ def assigned(node: ast.Stmt | ast.Item, changing: Collection[str] = ()) -> Itera
             for side in (then, orelse):
                 yield from assigned(ast.ExprStmt(side.span, side), changing)
         case ast.Assign(target=ast.Tuple(items=items)):
-            yield from (item.id for item in items if isinstance(item, ast.Name))
+            for item in items:
+                yield from root(item)
         case ast.TensorDecl(name=name):
             yield name
 
@@ -83,16 +85,7 @@ def _place(call: ast.Call) -> ast.Expr | None:
 def update(cx: Context, call: ast.Call) -> Lowered:
     """A call in the place of a statement; an array that it extends, or a struct whose method gave
     `self` another value, is the name's new value."""
-    receiver = changed_by(call, cx.program.changing)
-    before = None if receiver is None else expressions.expression(cx, receiver)
-    if receiver is not None and isinstance(before, Struct):
-        behind: dict[str, Lowered] = {}
-        value = calls.call(cx, call, behind)
-        after = behind.get("self", before)
-        if after is not before:
-            store(cx, receiver, after, call.span)
-        return value
-    value = expressions.expression(cx, call)
+    value = called(cx, call, alone=True)
     place = _place(call)
     name = call.callee.id if isinstance(call.callee, ast.Name) else ""
     if place is not None and isinstance(value, list | Value) and name not in cx.program.functions:
@@ -101,6 +94,29 @@ def update(cx: Context, call: ast.Call) -> Lowered:
             store(cx, place, value, call.span)
             return None
     return value
+
+
+def called(cx: Context, call: ast.Call, alone: bool = False) -> Lowered:
+    """The value of a call. A method that gives its `self` another value changes what it is called
+    on; but where it hands out such a struct itself, only when it stands alone."""
+    receiver = changed_by(call, cx.program.changing)
+    if receiver is None:
+        return calls.call(cx, call)
+    behind: dict[str, Lowered] = {}
+    value = calls.call(cx, call, behind)
+    before, after = behind.get(calls.RECEIVER), behind.get("self")
+    if isinstance(before, Struct) and after is not before and (alone or not _holds(value, before)):
+        store(cx, receiver, after, call.span)
+    return value
+
+
+def _holds(value: Lowered, struct: Struct) -> bool:
+    """Whether a struct of the same kind is a value, or a part of it."""
+    if isinstance(value, Struct) and value.decl is struct.decl:
+        return True
+    return composite.is_composite(value) and any(
+        _holds(part, struct) for _, part in composite.parts(value)
+    )
 
 
 def changed_by(call: ast.Call, changing: Collection[str]) -> ast.Expr | None:

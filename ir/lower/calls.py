@@ -26,10 +26,12 @@ from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, describe
 from tlc.ir.opdef import BUILTINS, Param
 
+RECEIVER = "<receiver>"  # no name of a program has brackets
+
 
 def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) -> Lowered:
     """`f(a)`, `x.f(a)` (which is `f(x, a)`) and `f16::zeros(a)`. What the parameters of a method
-    are when it ends is written into `behind`."""
+    are when it ends is written into `behind`, and under `RECEIVER` what it was called on."""
     match node.callee:
         case ast.Name(id=name, span=at):
             first: list[Argument] = []
@@ -38,6 +40,8 @@ def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) 
             first = [Argument(value, receiver.span)]
             fn = structs.method(cx, value, name)
             if fn is not None:
+                if behind is not None:
+                    behind[RECEIVER] = value
                 given = first + evaluated(cx, node)
                 return invoke(cx, fn, given, node.span, value.decl.name, node.type_args, behind)
         case ast.Path(parts=parts, span=at):

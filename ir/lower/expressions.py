@@ -9,7 +9,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import (
     arrays,
-    calls,
+    assignment,
     indexing,
     operators,
     patterns,
@@ -35,7 +35,7 @@ def expression(cx: Context, node: ast.Expr) -> Lowered:
         case ast.Unary(op=op, operand=operand):
             return operators.unary(cx, op, expression(cx, operand), node)
         case ast.Call():
-            return calls.call(cx, node)
+            return assignment.called(cx, node)
         case ast.Attribute():
             return indexing.attribute(cx, node)
         case ast.Index():

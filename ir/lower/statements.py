@@ -18,6 +18,8 @@ from tlc.ir.lower.signature import bound_symbols, declared, unify
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Poison, describe, is_number
 
+PLACES = (ast.Name, ast.Attribute, ast.Index)  # what can be assigned to
+
 
 class Return(Exception):
     """`return` reached: carries the value out of the function's body."""
@@ -246,10 +248,13 @@ def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> No
     match target:
         case ast.Name(id=name):
             assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
-        case ast.Tuple(items=items) if all(isinstance(item, ast.Name) for item in items):
-            names = tuple(assignment.assigned(at))
-            for name, part in zip(names, taken_apart(cx, value, len(names), at.span), strict=True):
-                assignment.give(cx, cx.scope.find(name) or cx.scope, name, part)
+        case ast.Tuple(items=items) if all(isinstance(item, PLACES) for item in items):
+            parts = taken_apart(cx, value, len(items), at.span)
+            for item, part in zip(items, parts, strict=True):
+                if isinstance(item, ast.Name):
+                    assignment.give(cx, cx.scope.find(item.id) or cx.scope, item.id, part)
+                else:
+                    assignment.store(cx, item, part, node.span)
         case ast.Index() | ast.Attribute():
             assignment.store(cx, target, value, node.span)
         case _:

@@ -15,7 +15,7 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.lower import calls, expressions
 from tlc.ir.lower.arguments import Argument
 from tlc.ir.lower.context import Context, Program, Scope
-from tlc.ir.lower.control.regions import assigned_inside
+from tlc.ir.lower.control import regions
 from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Owner, Struct, describe
@@ -61,7 +61,7 @@ def find_changing(program: Program) -> None:
             for fn in methods
             if fn.params
             and fn.params[0].name == "self"
-            and "self" in assigned_inside([fn.body], program.changing)
+            and "self" in regions.assigned_inside([fn.body], program.changing)
         }
 
 

@@ -90,6 +90,7 @@ class Attempt:
     def run(self, body: ast.Block, counter: Counter | None, test: ast.Expr | None) -> bool:
         """Whether that was it; else the findings have grown, and the loop begins otherwise."""
         cx, new = self.cx, self.cx.program.new_symbol
+        entry = ONE if test is None else _dim(expressions.condition(cx, test))
         given = {name: scope.names[name] for name, scope in self.names.items()}
         for name, dtype in self.findings.vectors.items():
             given[name] = literal(cx, given[name], dtype, self.span)
@@ -98,7 +99,6 @@ class Attempt:
         ticks: list[tuple[str, Dim, Dim, str]] = []
         go_on = ONE
         if test is not None:
-            entry = _dim(expressions.condition(cx, test))
             go_on = Dim.of(new())
         with regions.filling(cx, self.names) as region:
             region.block.args = list(arguments.values())

@@ -82,14 +82,19 @@ def _endless(cx: Context) -> bool:
 
 def _follow(cx: Context, node: ast.While | ast.Loop, test: ast.Expr | None) -> None:
     """Pass by pass, as long as the build knows the condition."""
+    parts = [] if test is None else [test]
+    changes = any(regions.assigned_inside(parts, cx.program.changing))  # `while queue.pop() > 0`
     for passes in range(MAX_UNROLLED):
         start = len(cx.builder.block.ops)
+        back = _way_back(cx, node) if changes else None
         going = True if test is None else expressions.condition(cx, test)
         if isinstance(going, Dim):  # from here on run time decides
             del cx.builder.block.ops[start:]
+            if back is not None:
+                back()
             loops.loop(cx, node, None, test)
             return
-        if not going or (passes == 0 and _kept(cx, node, None, test, None)):
+        if not going or (passes == 0 and not changes and _kept(cx, node, None, test, None)):
             return
         scope = Scope(cx.scope)
         scope.names[SKIP] = None  # run time leaves a loop in a region alone

@@ -35,7 +35,7 @@ def assigned_inside(nodes: Iterable[ast.Node], changing: Collection[str] = ()) -
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Assign | ast.ExprStmt):
+        if isinstance(node, ast.Assign | ast.ExprStmt | ast.Call):
             yield from assignment.assigned(node, changing)
         waiting += node.children()
 
