@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from tlc.codegen import wide
 from tlc.codegen.assembly import Draft
 from tlc.codegen.expression import LANES, SCALARS, Access, Scope
 from tlc.codegen.families.product import Product, lane_reader
@@ -35,6 +36,7 @@ class LaneLeft:
 
     start   once per row; body and tail, before the expressions of 8 elements (`load`) and of the
     `real` first (`masked`). arrays hold numbers of each row, which `found` says how to find.
+    wide    statements and an expression of 16 elements, where those are all floats.
     halves  a pointer to them, where they lie side by side in float16.
     """
 
@@ -46,6 +48,7 @@ class LaneLeft:
     arrays: list[str] = field(default_factory=list)
     found: Found | None = None
     halves: str = ""
+    wide: tuple[list[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,13 @@ def lane_left(draft: Draft, product: Product, row: str) -> LaneLeft:
         return lines, block.names[product.made]
 
     (body, load), (tail, masked) = lanes(Lanes("k")), lanes(Lanes("k", "real"))
-    return LaneLeft(start, body, load, tail, masked, [*kept.values()], lane_found(draft, product))
+    found = lane_found(draft, product)
+    sixteen = None
+    if wide.pays(region, [product.made], scope.names, stage.along, enough=True):
+        block = wide.scope(scope)
+        lines = block.compute([product.made], wide.load(rows, "k"))
+        sixteen = lines, block.names[product.made]
+    return LaneLeft(start, body, load, tail, masked, [*kept.values()], found, wide=sixteen)
 
 
 def lane_found(draft: Draft, product: Product) -> Found | None:
@@ -91,7 +100,7 @@ def lane_found(draft: Draft, product: Product) -> Found | None:
         return None
     rows, scope = Rows(region, draft.sizes), Scope(region, LANES, draft.sizes)
     start = _started(rows, stage, draft, "0u")
-    passes = lane_passes(_reductions(stage), rows, scope, {})
+    passes = lane_passes(_reductions(stage), rows, scope, {}, again=True)
     end = scope.compute(kept, rows.first)
     end += [f"st8n({array} + i, {scope.names[v]}, 1u);" for v, array in kept.items()]
     return Found(start, passes, end)

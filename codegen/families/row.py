@@ -199,8 +199,13 @@ def _inverses(scope: Scope, computed: Iterable[Value]) -> list[str]:
     return lines
 
 
-def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int]) -> list[LanePass]:
-    """The passes of a plan along rows that have been started; `scope` then has their results."""
+def lane_passes(
+    plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int], again: bool = False
+) -> list[LanePass]:
+    """The passes of a plan along rows that have been started; `scope` then has their results.
+
+    Rows that are walked along `again`, by every tile, do not wait for memory.
+    """
     region, length = plan.region, plan.length
 
     def group(number: int, stage: Pass, lanes: Lanes) -> list[str]:
@@ -231,8 +236,8 @@ def lane_passes(plan: Plan, rows: Rows, scope: Scope, kept: Mapping[Value, int])
         if any(Reduction.of(region, op).index for op in stage.reductions) or not whole:
             return None
         known = scope.names.keys() | {value for value, first in kept.items() if first < number}
-        again = any(first != number for first in kept.values())
-        if not wide.pays(region, stage.targets, known, plan.along, bool(extremes) or again):
+        enough = again or bool(extremes) or any(first != number for first in kept.values())
+        if not wide.pays(region, stage.targets, known, plan.along, enough):
             return None
         block, before, after = wide.scope(scope), [], []
         reloads = [

@@ -2,8 +2,9 @@
 
 The projections of queries, keys and values multiply the same rows with different weights; a gate
 and what it opens are two products, and one is all that the other's kernel reads beside. Both read
-normalised rows, which their kernels make themselves. Concatenations compute what goes into them.
-Keys and values that one launch has made are normalised, and appended to what is cached, by one.
+normalised rows, which their kernels make themselves, as does a kernel of rows that reads them too:
+an encoder adds what it has normalised to what it makes of it. Concatenations compute what goes into
+them. Keys and values that one launch has made are normalised, and appended to a cache, by one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tlc.ir.passes.weights import WEIGHTS
 from tlc.ir.types import FLOATS, row_major
 from tlc.ir.verify import OPEN
 
+MOST_REMADE = 2048  # numbers of a row that two kernels make, of what stays in a first cache
 MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler likes
 
 
@@ -35,6 +37,7 @@ def _block(block: Block) -> None:
     _absorbed(block, _is_twin)
     _siblings(block, _multiplied)
     _absorbed(block, _makes_rows)
+    _remade(block)
     _pieces_made(block)
     _siblings(block, _alike)
 
@@ -251,6 +254,49 @@ def _makes_rows(op: Op, inner: Op) -> bool:
     inside = inner.regions[0].ops[:-1]
     shape = inner.result.tensor.shape
     return _has_room(inner, op) and all(_is_light(o, shape) for o in inside)
+
+
+def _remade(block: Block) -> None:
+    """Short rows that only a product and a kernel of such rows read are made by both."""
+    readers = uses(block)
+    for inner in list(block.ops):
+        found = readers.get(inner.results[0], []) if len(inner.results) == 1 else []
+        if len(found) != 2 or any(op not in block.ops for op in found):
+            continue
+        by_family = {op.attrs.get("family"): op for op in found}
+        product, row = by_family.get("matmul"), by_family.get("row")
+        if product is None or row is None or not _makes_rows(product, inner):
+            continue
+        if _walks_alike(row, inner):
+            _inlined(row, _copy(inner))
+            _inlined(product, inner)
+            block.ops.remove(inner)
+
+
+def _walks_alike(op: Op, inner: Op) -> bool:
+    """Whether two kernels have the same short rows, and one reads the other's as they lie."""
+    if inner.attrs["family"] != "row" or len(op.results) > 1 or not _has_room(inner, op):
+        return False
+    (region,), made = op.regions, inner.result.tensor
+    argument = region.args[op.operands.index(inner.result)]
+    plain = all(o.name != "access" for o in region.ops if argument in o.operands)
+    length = made.shape[-1]
+    short = length.is_static and int(length) <= MOST_REMADE
+    return plain and short and op.result.tensor.shape == made.shape
+
+
+def _copy(op: Op) -> Op:
+    """The same operation with a region and a result of its own, whose reader has the old one."""
+    (region,) = op.regions
+    here = {value: Value(value.type) for value in region.args}
+    copied = Block(list(here.values()))
+    for inner in region.ops:
+        operands = [here[v] for v in inner.operands]
+        made = Op(inner.defn, operands, dict(inner.attrs), span=inner.span)
+        made.results = [Value(v.type, made) for v in inner.results]
+        here |= zip(inner.results, made.results, strict=True)
+        copied.ops.append(made)
+    return Op(op.defn, list(op.operands), op.attrs, op.results, [copied], op.span)
 
 
 def _has_room(inner: Op, op: Op) -> bool:
