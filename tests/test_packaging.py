@@ -64,6 +64,7 @@ def test_the_wheel_holds_tlc_alone_with_its_data(wheel: Path) -> None:
             if path.is_file() and "__pycache__" not in path.parts:
                 assert f"tlc/{path.relative_to(ROOT).as_posix()}" in names
     assert "tlc/py.typed" in names
+    assert "tlc/selftest.txt" in names
 
 
 def test_the_installed_wheel_compiles_and_runs_a_program(wheel: Path, tmp_path: Path) -> None:

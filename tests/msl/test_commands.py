@@ -14,6 +14,7 @@ from tests.ir.kernels import kernels as kernels_of
 from tlc import driver, probes, selftest
 from tlc.cli import run
 from tlc.codegen.kernels import FAMILIES
+from tlc.ir.formats import READ_AS_F16
 from tlc.runtime.devices.emulator import EmulatorDevice
 from tlc.runtime.errors import RunError
 from tlc.runtime.loader import load
@@ -89,8 +90,10 @@ def test_selftest_runs_every_family(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["selftest", "--device", "cpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["device"] == "cpu"
-    assert {row["dtype"] for row in found["rows"]} == {"float16", "float32"}
+    # every type of a weight that kernels read as it is stored
+    assert {row["dtype"] for row in found["rows"]} == {"float16", "float32", *READ_AS_F16}
     assert all(row["passed"] for row in found["rows"])
+    assert len(selftest.stored_outputs()) == 5 * (len(selftest.CASES) + 2 * len(READ_AS_F16))
     built = driver.build("selftest.tl", text=selftest.program())
     families = {op.attrs["family"] for f in built.module.funcs for op in kernels_of(f)}
     assert families >= FAMILIES.keys() - {"append"}
@@ -114,8 +117,20 @@ def test_probes_say_what_a_gpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_selftest_notices_a_wrong_result(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body, shapes, _ = selftest.CASES["scan"]
-    wrong = {"scan": (body, shapes, lambda u, x: (x, 0.0))}
-    monkeypatch.setattr(selftest, "CASES", wrong)
-    assert run(["selftest", "--device", "reference"]) == 1
-    assert "FAILED  scan" in capsys.readouterr().out
+    body, shapes, exact = selftest.CASES["scan"]
+    monkeypatch.setattr(selftest, "ENCODINGS", ["q8_0"])
+    known = selftest.stored_outputs()
+    for oracle, stored in ((lambda u, x: (x, 0.0), {}), (exact, {"scan 3x7": [0.5] * 4})):
+        monkeypatch.setattr(selftest, "CASES", {"scan": (body, shapes, oracle)})
+        monkeypatch.setattr(selftest, "stored_outputs", lambda stored=stored: known | stored)
+        assert run(["selftest", "--device", "reference"]) == 1
+        shown = capsys.readouterr().out
+        assert "FAILED  scan" in shown
+        assert "2 passed, 2 failed" in shown
+    assert "[0.5, 0.5, 0.5, 0.5] is stored" in shown
+
+
+def test_stored_outputs_read_back() -> None:
+    known = selftest.stored_outputs()
+    text = Path(selftest.OUTPUTS).read_text(encoding="ascii")
+    assert selftest.stored_text(known) == text

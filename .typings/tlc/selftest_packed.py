@@ -1,0 +1,1 @@
+../../tlc/selftest_packed.py
