@@ -258,11 +258,23 @@ class ExprStmt(Stmt):
     value: Expr
 
 
+Target = str | tuple["Target", ...]  # a name, or several for the parts of a value
+
+
+def targets(names: tuple[Target, ...]) -> Iterator[str]:
+    """All names in targets, in order."""
+    for name in names:
+        if isinstance(name, str):
+            yield name
+        else:
+            yield from targets(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Let(Stmt):
-    """`let a = e`, `let a: T = e`, `let (a, b) = e`."""
+    """`let a = e`, `let a: T = e`, `let (a, (b, c)) = e`."""
 
-    names: tuple[str, ...]
+    names: tuple[Target, ...]
     type: TypeExpr | None
     value: Expr
 
@@ -286,9 +298,9 @@ class If(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class For(Stmt):
-    """`for a in e`, `for (a, b) in e`, `for a, b in e`."""
+    """`for a in e`, `for (a, b) in e`, `for a, (b, c) in e`."""
 
-    names: tuple[str, ...]
+    names: tuple[Target, ...]
     iterable: Expr
     body: Block
 

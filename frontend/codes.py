@@ -141,3 +141,11 @@ A block-quantised tensor is used by an operation that cannot read it packed; it 
 float16 once, when it is loaded, and takes that much memory.
 """,
 )
+_code(
+    "W0003",
+    "`main` is not called",
+    """
+A file has a function called `main`, and nothing calls it. A program is its statements at the top
+level and the block `main { .. }`; a function runs where it is called.
+""",
+)

@@ -50,7 +50,7 @@ def let(
 def let_pair(
     start: Token,
     _: Token,
-    names: list[str],
+    names: list[ast.Target],
     __: Token,
     type_: ast.TypeExpr | None,
     ___: Token,
@@ -63,20 +63,16 @@ def assign(target: ast.Expr, _: Token, value: ast.Expr) -> ast.Assign:
     return ast.Assign(over(target, value), target, value)
 
 
-def for_(start: Token, names: list[str], _: Token, iterable: ast.Expr, body: ast.Block) -> ast.For:
-    return ast.For(over(start, body), tuple(names), iterable, body)
+def target(_: Token, targets: list[ast.Target], __: Token) -> ast.Target:
+    return targets[0] if len(targets) == 1 else tuple(targets)
 
 
-def for_pair(
-    start: Token,
-    _: Token,
-    names: list[str],
-    __: Token,
-    in_: Token,
-    iterable: ast.Expr,
-    body: ast.Block,
+def for_(
+    start: Token, names: list[ast.Target], _: Token, iterable: ast.Expr, body: ast.Block
 ) -> ast.For:
-    return for_(start, names, in_, iterable, body)
+    if len(names) == 1 and isinstance(names[0], tuple):  # `for (a, b) in` is `for a, b in`
+        return ast.For(over(start, body), names[0], iterable, body)
+    return ast.For(over(start, body), tuple(names), iterable, body)
 
 
 def while_(start: Token, test: ast.Expr, body: ast.Block) -> ast.While:

@@ -127,8 +127,11 @@ def _let(node: ast.Let) -> Pieces:
     return ["let ", *_typed(_names(node.names), node.type), " = ", Wanted(node.value)]
 
 
-def _names(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"({', '.join(names)})"
+def _names(names: tuple[ast.Target, ...]) -> str:
+    if len(names) == 1 and isinstance(names[0], str):
+        return names[0]
+    inner = ", ".join(name if isinstance(name, str) else _names(name) for name in names)
+    return f"({inner})"
 
 
 def _if(node: ast.If) -> Pieces:

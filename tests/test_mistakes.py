@@ -56,6 +56,7 @@ MISTAKES = {
     "statements": [
         "let a = ones([3])\nif a > 0.0 { print(a) }\n",
         "let (a, b) = (1, 2, 3)\n",
+        "let (a, (b, c)) = (1, 2)\n",
         "for i in 5 { print(i) }\n",
         "for i in range(2.5) { print(i) }\n",
         'while "x" { break }\n',
@@ -146,6 +147,9 @@ MISTAKES = {
         "print(dropout(ones([2]), 2.0))\n",
     ],
     "habits": [  # of NumPy, PyTorch and other languages
+        'fn main() { print("hello") }\n',
+        'let s = "abc"\nprint(s.upper(), s.size(), s.lne())\n',
+        'let s = "abc"\nprint(s.substr(1, 2))\nprint(s.lenght)\n',
         "let x = 5\nx += 2\n",
         "for i in 0..=3 { print(i) }\n",
         "for i in range(1, 10, 3) { print(i) }\n",

@@ -30,11 +30,9 @@ def assigned(node: ast.Node, changing: Collection[str] = ()) -> Iterator[str]:
     """
     match node:
         case ast.Let(names=names):
-            yield from names
-        case ast.Assign(target=ast.Name(id=name)):
-            yield name
-        case ast.Assign(target=ast.Attribute() | ast.Index() as target):
-            yield from root(target)
+            yield from ast.targets(names)
+        case ast.Assign(target=target):
+            yield from _roots(target)
         case ast.ExprStmt(value=ast.Call() as call):
             yield from updated(call)
         case ast.Call():
@@ -45,11 +43,17 @@ def assigned(node: ast.Node, changing: Collection[str] = ()) -> Iterator[str]:
         case ast.ExprStmt(value=ast.IfExpr(then=then, orelse=orelse)):
             for side in (then, orelse):
                 yield from assigned(ast.ExprStmt(side.span, side), changing)
-        case ast.Assign(target=ast.Tuple(items=items)):
-            for item in items:
-                yield from root(item)
         case ast.TensorDecl(name=name):
             yield name
+
+
+def _roots(target: ast.Expr) -> Iterator[str]:
+    """The names that an assignment to this changes."""
+    if isinstance(target, ast.Tuple):
+        for item in target.items:
+            yield from _roots(item)
+    else:
+        yield from root(target)
 
 
 def give(cx: Context, scope: Scope, name: str, value: Lowered) -> None:

@@ -23,7 +23,7 @@ from tlc.ir.lower.control import recursion
 from tlc.ir.lower.signature import Symbols, bind, unify
 from tlc.ir.lower.type_names import is_tensor_type
 from tlc.ir.lower.types import convert
-from tlc.ir.lower.values import Lowered, describe
+from tlc.ir.lower.values import Lowered, Text, describe
 from tlc.ir.opdef import BUILTINS, Param
 
 RECEIVER = "<receiver>"  # no name of a program has brackets
@@ -74,7 +74,9 @@ def call(cx: Context, node: ast.Call, behind: dict[str, Lowered] | None = None) 
     what = "method" if first else "function"
     hint = structs.instead(cx, node.callee, first[0].value if first else None)
     hint = hint or did_you_mean(name, known)
-    if name in elsewhere.FUNCTIONS:
+    if first and isinstance(first[0].value, str | Text):
+        hint = elsewhere.for_string(name)
+    elif name in elsewhere.FUNCTIONS:
         hint = f"here that is {elsewhere.FUNCTIONS[name]}"
     scope = None if first else cx.scope.find(name)
     if scope is not None:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from tlc.frontend.suggest import did_you_mean
+
+
+def for_string(name: str) -> str:
+    """A hint for a method that strings do not have."""
+    if name in STRINGS:
+        return f"here that is {STRINGS[name]}"
+    return did_you_mean(name, OF_STRINGS) or HAVE_STRINGS
+
+
 FUNCTIONS = {
     "all": "`mean(mask) == 1.0`",
     "any": "`sum(mask) > 0.0`",
@@ -52,6 +62,19 @@ FUNCTIONS = {
     "view": "`reshape(x, shape)`",
     "zeros_like": "`zeros(x.shape)`",
 }
+# methods of strings
+STRINGS = {
+    **dict.fromkeys(("count", "length", "size"), "`len(s)`"),
+    **dict.fromkeys(("parse", "to_i", "toInt"), "`to_int(s)`"),
+    **dict.fromkeys(("to_f", "toFloat"), "`to_float(s)`"),
+    **dict.fromkeys(("concat", "join", "push", "push_str"), "`s + t`"),
+    **dict.fromkeys(("char_at", "chars", "charAt"), "`s[i]`, and `for c in s`"),
+    **dict.fromkeys(("slice", "substr", "substring"), "`s[a:b]`"),
+    **dict.fromkeys(("eq", "equals"), "`s == t`"),
+    **dict.fromkeys(("ljust", "rjust", "center", "format"), '`print("{:>8}", s)`'),
+}
+OF_STRINGS = ("len", "to_int", "to_float", "print", "tokenize")  # functions that take one
+HAVE_STRINGS = "strings have `len(s)`, `s[a:b]`, `s + t`, `s * n`, `s == t`, `to_int(s)`"
 NAMES = {
     "False": "`false`",
     "None": "left out: what has no value has no name",

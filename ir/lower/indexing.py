@@ -8,6 +8,7 @@ from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
+from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.control.handed import elements_dtype
 from tlc.ir.lower.values import (
@@ -18,6 +19,7 @@ from tlc.ir.lower.values import (
     Pieces,
     Range,
     Struct,
+    Text,
     Tokenizer,
     describe,
     is_number,
@@ -63,8 +65,12 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
             return []
         case _ if is_scalar(value) and name in ("rank", "ndim"):
             return 0
-        case list() | tuple() if name == "len":
+        case list() | tuple() | str() if name == "len":
             return len(value)
+        case Text() if name == "len":
+            return asked(cx, value, "len", "", node.span)
+        case str() | Text():
+            known = ("len",)
         case tuple() if name.isdigit() and int(name) < len(value):
             return value[int(name)]
         case Struct():

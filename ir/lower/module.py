@@ -269,6 +269,10 @@ def _main(program: Program, tree: ast.Program) -> Func:
         raise CompileError(problems)
     cx.scope = top
     structs.leave(cx, None)
+    fn = program.functions.get("main")
+    if fn is not None and "main" not in program.called and fn.span.source is tree.span.source:
+        text = "nothing calls the function `main`"
+        cx.warn("W0003", text, fn.name_span, "write `main { .. }`, or call it: `main()`")
     cx.builder.append("yield")
     return Func("main", body, [], tree.span)
 

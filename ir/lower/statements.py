@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from tlc.frontend import ast
@@ -17,8 +17,6 @@ from tlc.ir.lower.literals import literal
 from tlc.ir.lower.signature import bound_symbols, declared, unify
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Poison, describe, is_number
-
-PLACES = (ast.Name, ast.Attribute, ast.Index)  # what can be assigned to
 
 
 class Return(Exception):
@@ -223,15 +221,30 @@ def type_name(node: ast.Node) -> str:
 
 
 def _let(
-    cx: Context, names: tuple[str, ...], type: ast.TypeExpr | None, node: ast.Expr, at: ast.Let
+    cx: Context,
+    names: tuple[ast.Target, ...],
+    type: ast.TypeExpr | None,
+    node: ast.Expr,
+    at: ast.Let,
 ) -> None:
     value = _value(cx, node)
     if type is not None:
         value = tensors.widened(cx, value, type, node.span)
-        value = convert(cx, type, value, node.span, f"`{names[0]}`", bound_symbols(cx, type))
-    parts = (value,) if len(names) == 1 else taken_apart(cx, value, len(names), at.span)
-    for name, part in zip(names, parts, strict=True):
+        shown = next(ast.targets(names), "()")
+        value = convert(cx, type, value, node.span, f"`{shown}`", bound_symbols(cx, type))
+    for name, part in named(cx, names, value, at.span):
         assignment.give(cx, cx.scope, name, part)
+
+
+def named(
+    cx: Context, names: tuple[ast.Target, ...], value: Lowered, span: Span
+) -> Iterator[tuple[str, Lowered]]:
+    """Names and what they get of a value: all of it, or its parts where there are several."""
+    if len(names) == 1 and isinstance(names[0], str):
+        yield names[0], value
+        return
+    for name, part in zip(names, taken_apart(cx, value, len(names), span), strict=True):
+        yield from named(cx, (name,) if isinstance(name, str) else name, part, span)
 
 
 def taken_apart(cx: Context, value: Lowered, count: int, span: Span) -> Sequence[Lowered]:
@@ -244,17 +257,17 @@ def taken_apart(cx: Context, value: Lowered, count: int, span: Span) -> Sequence
 
 
 def _assign(cx: Context, target: ast.Expr, node: ast.Expr, at: ast.Assign) -> None:
-    value = _value(cx, node)
+    _store(cx, target, _value(cx, node), node, at)
+
+
+def _store(cx: Context, target: ast.Expr, value: Lowered, node: ast.Expr, at: ast.Assign) -> None:
+    """Give a name or a part of one, or several, a value or its parts."""
     match target:
         case ast.Name(id=name):
             assignment.give(cx, cx.scope.find(name) or cx.scope, name, value)
-        case ast.Tuple(items=items) if all(isinstance(item, PLACES) for item in items):
-            parts = taken_apart(cx, value, len(items), at.span)
-            for item, part in zip(items, parts, strict=True):
-                if isinstance(item, ast.Name):
-                    assignment.give(cx, cx.scope.find(item.id) or cx.scope, item.id, part)
-                else:
-                    assignment.store(cx, item, part, node.span)
+        case ast.Tuple(items=items):
+            for item, part in zip(items, taken_apart(cx, value, len(items), at.span), strict=True):
+                _store(cx, item, part, node, at)
         case ast.Index() | ast.Attribute():
             assignment.store(cx, target, value, node.span)
         case _:

@@ -197,8 +197,4 @@ def _too_many(cx: Context, span: Span) -> NoReturn:
 
 def _named(cx: Context, node: ast.For, item: Lowered) -> dict[str, Lowered]:
     """The names of a `for` in one pass."""
-    names = node.names
-    parts = (item,)
-    if len(names) > 1:
-        parts = tuple(statements.taken_apart(cx, item, len(names), node.iterable.span))
-    return dict(zip(names, parts, strict=True))
+    return dict(statements.named(cx, node.names, item, node.iterable.span))
