@@ -168,9 +168,11 @@ def _records() -> tuple[Format, ...]:
     fifth, fifth_w = _bits_256(16)
     nibbles_4, nibbles_4w = _nibbles_256(16)
     nibbles_5, nibbles_5w = _nibbles_256(48)
-    pairs_6, pairs_6w = _pairs_256(128)
+    pairs_6, _ = _pairs_256(128)
     low_6 = "((bytes(k / 128u * 64u + k % 64u) >> int(k / 64u % 2u * 4u)) & 15)"
     low_6w = "((ld64(block + k / 128u * 64u) >> splatw16(int(k / 64u % 2u * 4u))) & 0x0f0f0f0f)"
+    pairs_6w = "twice32(block + 128u + k / 128u * 32u)"
+    pairs_6w = f"(k / 64u % 2u == 0u ? {pairs_6w} << halves16(4, 2) : {pairs_6w} >> halves16(0, 2))"
     return (
         Format(
             *("q8_0", 32, 34, 32, _half(0), "signed_bytes(2u + k)"),
@@ -209,7 +211,7 @@ def _records() -> tuple[Format, ...]:
             *("q6_k", 256, 210, 16),
             f"{_half(208)} * float(((device const char*)block)[192u + p])",
             f"{low_6} + ({pairs_6} << 4) - 32",
-            f"({low_6w} | ({pairs_6w} << 4))",
+            f"({low_6w} | ({pairs_6w} & 0x30303030))",
             f"{_half(208)} * ld8((device const char*)block + 192u + p)",
             bias=32,
         ),

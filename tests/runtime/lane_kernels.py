@@ -127,7 +127,7 @@ BODIES = {
         "r[4] = lookup64(some_bytes, ld64(u) & 0x0f0f0f0f);"
         "r[5] = (ld64(u) >> quarters16(0, 4)) & 0x0f0f0f0f;"
         "r[6] = ((ld64(u) >> halves16(1, 3)) & 0x01010101) | ((ld64(u) & 0x03030303) << 1);"
-        "r[7] = (ld64(u) << 7) + splatw16(3);"
+        "r[7] = (ld64(u) << halves16(7, 2)) + splatw16(3);"
         "for (uint k = 0u; k < 8u; k++) {"
         "  device int* to = (device int*)y + 18u * i + 16u * k;"
         "  sti8(to, tlc_low(r[k])); sti8(to + 8, tlc_high(r[k]));"
@@ -158,8 +158,8 @@ BODIES = {
         "st8(to + 64, halves8(u, 34));"
     ),
     "store_bytes": (
-        "char t[8]; stc8(t, ldi8((device const int*)a + i));"
-        "for (uint k = 0u; k < 8u; k++) ((device char*)y)[i + k] = t[k];"
+        "char t[16]; stc16(t, to_w16(ld16(a + 2u * i)));"
+        "for (uint k = 0u; k < 16u; k++) ((device char*)y)[2u * i + k] = t[k];"
     ),
 }
 # The tails are also told n, in y[0], and must touch nothing beyond.
