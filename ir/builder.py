@@ -9,7 +9,7 @@ from tlc.frontend.diagnostics import InternalError
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim, DimLike, product
-from tlc.ir.opdef import OPS, OpDef, TypeRuleError
+from tlc.ir.opdef import OPS, OpDef, Side, TypeRuleError
 from tlc.ir.types import TensorType, show_shape
 
 
@@ -120,8 +120,9 @@ class Builder:
         self.check(less // (more + 1), Dim.of(0), text)
 
 
-def broadcast_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
-    """NumPy's common shape. Raises TypeRuleError naming the two operands that disagree."""
+def broadcast_shape(shapes: Sequence[tuple[Dim, ...]], behind: int = 0) -> tuple[Dim, ...]:
+    """NumPy's common shape. Raises TypeRuleError naming the two operands that disagree, which have
+    so many axes behind these."""
     rank = max(map(len, shapes))
     one = Dim.of(1)
     out: list[Dim] = []
@@ -136,6 +137,7 @@ def broadcast_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
                     f"shapes {show_shape(shapes[who])} and {show_shape(shape)} do not broadcast:"
                     f" {size} and {dim} differ",
                     operands=(who, at),
+                    differ=(Side(who, axis - behind, size), Side(at, axis - behind, dim)),
                 )
             size, who = dim, at
         out.append(size)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from tlc.ir.dims import Dim
 from tlc.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
@@ -21,13 +22,31 @@ TENSORS = ("tensor", "tensor_i32")  # kinds of parameters that are one operand e
 Effect = Literal["pure", "state", "io"]
 
 
+class Side(NamedTuple):
+    """One of two sizes that a type rule wants equal: of which axis of which operand it is (-1 for
+    a size that is wanted of all operands)."""
+
+    operand: int
+    axis: int
+    size: Dim
+
+
 class TypeRuleError(Exception):
-    """A type rule's refusal: a diagnostic code, a message, and which operands disagree."""
+    """A type rule's refusal: a diagnostic code, a message, and which operands disagree.
+
+    `differ` are two sizes but for which the rule would be content.
+    """
 
     def __init__(
-        self, message: str, code: str = "E0301", operands: Sequence[int] = (), hint: str = ""
+        self,
+        message: str,
+        code: str = "E0301",
+        operands: Sequence[int] = (),
+        hint: str = "",
+        differ: tuple[Side, Side] | None = None,
     ) -> None:
         self.message, self.code, self.operands, self.hint = message, code, tuple(operands), hint
+        self.differ = differ
         super().__init__(message)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing, reading
+from tlc.ir.lower import reading
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.control import regions
+from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Vector, is_number, tell, whole
@@ -29,8 +30,8 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
     if isinstance(at, Dim):
         if any(_followed(cx, symbol) for symbol in at.symbols()):
             cx.fail("E0304", "this index must be known at build", span)
-        start = indexing.from_front(Dim.of(length), at)
-        indexing.within(cx, start, Dim.of(1), Dim.of(length), span, text)
+        start = from_front(cx, at, Dim.of(length))
+        within(cx, start, Dim.of(1), Dim.of(length), span, text)
         return start
     if not -length <= at < length:
         cx.fail("E0303", text, span)

@@ -14,6 +14,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, calls, composite, expressions, indexing, reading, structs, tensors
 from tlc.ir.lower.context import Context, Scope
+from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
 from tlc.ir.opdef import TypeRuleError
@@ -226,7 +227,7 @@ def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
         if low == Dim.of(0) and high == shape[axis]:
             continue
         text = f"the slice {low}:{high} is out of range for axis {axis} of {before.type}"
-        indexing.within(cx, low, high - low, shape[axis], item.span, text)
+        within(cx, low, high - low, shape[axis], item.span, text)
         found.append(_Part(axis, low, high - low, one=False))
     return found
 
@@ -240,9 +241,9 @@ def _one(cx: Context, before: Value, axis: int, index: Lowered, span: Span) -> _
         hint = "rows are written one by one, by a whole number"
         cx.fail("E0303", f"this is {describe(index)}, and no place", span, hint=hint)
     size = before.tensor.shape[axis]
-    start = indexing.from_front(size, at)
+    start = from_front(cx, at, size)
     text = f"index {at} is out of range for axis {axis} of {before.type}"
-    indexing.within(cx, start, Dim.of(1), size, span, text)
+    within(cx, start, Dim.of(1), size, span, text)
     return _Part(axis, start, Dim.of(1), one=True)
 
 
@@ -253,12 +254,15 @@ def _fitting(cx: Context, before: Value, value: Lowered, shape: list[Dim], span:
     if new is None or (new.tensor.dtype != dtype and not {new.tensor.dtype, dtype} <= set(FLOATS)):
         shown = describe(value) if new is None else new.type
         cx.fail("E0302", f"a part of {before.type} cannot be {shown}", span)
-    cx.builder.span = span
-    try:
-        return cx.builder.broadcast(cx.builder.cast(new, dtype), shape)
-    except TypeRuleError:
-        text = f"a part of shape {show_shape(shape)} cannot be {new.type}"
-        cx.fail("E0301", text, span)
+    text = f"a part of shape {show_shape(shape)} cannot be {new.type}"
+
+    def placed(part: Value) -> Value:
+        try:
+            return cx.builder.broadcast(cx.builder.cast(part, dtype), shape)
+        except TypeRuleError as problem:
+            raise TypeRuleError(text, "E0301", differ=problem.differ) from None
+
+    return cx.fitting(placed, [new], span)
 
 
 def _around(

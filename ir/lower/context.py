@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
@@ -16,6 +16,7 @@ from tlc.ir.builder import Builder
 from tlc.ir.core import Block, ModelRef, Module, Value
 from tlc.ir.dims import SEED, Dim
 from tlc.ir.lower import elsewhere
+from tlc.ir.lower.fitting import fitted
 from tlc.ir.lower.values import (
     Lowered,
     Model,
@@ -31,6 +32,7 @@ from tlc.ir.types import SPELLINGS
 if TYPE_CHECKING:
     from tlc.ir.lower.control.recursion import Recursion
 
+T = TypeVar("T")
 OpenModel = Callable[[str, Span], ModelHeader]
 OpenTokenizer = Callable[[str, Span], Vocabulary]
 # hidden names hold a space, as no name of a program does
@@ -119,6 +121,7 @@ class Program:
     followed: set[tuple[str, int]] = field(default_factory=set)  # loops that the build unrolls
     missing: set[str] = field(default_factory=set)  # names of what is reported as unsupported
     symbols: int = 0
+    natural: set[str] = field(default_factory=set)  # symbols of the run that are never negative
     steps: int = 0
     limit: float = math.inf  # of steps, as long as `Context.patience` says so
     hints: dict[str, Span] = field(default_factory=dict)
@@ -145,6 +148,7 @@ class Context:
     scope: Scope
     globals: Scope
     silent: bool = False  # drop printing and saving: only the values of names are wanted
+    free: frozenset[str] = frozenset()  # symbols of the entry, which its body may bind to a number
     alone: bool = False  # top-level statements have not run: their names have no values
     ranges: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)  # of loop counters
     skipping: int = 0  # inside code that is only checked
@@ -264,11 +268,29 @@ class Context:
 
         `places` are the spans of the operands, for the message that shows where they disagree.
         """
+        return self.fitting(
+            lambda *fitted: self.builder.emit(op, *fitted, **attrs), operands, span, places
+        )
+
+    def fitting(
+        self,
+        make: Callable[..., T],
+        operands: Sequence[Value],
+        span: Span,
+        places: Sequence[Span] = (),
+    ) -> T:
+        """What is made of operands; where a type rule wants two sizes equal that only the run
+        knows, the run compares them."""
         outer, self.builder.span = self.builder.span, span
         try:
-            return self.builder.emit(op, *operands, **attrs)
-        except TypeRuleError as problem:
-            self.refuse(problem, span, operands, places)
+            while True:
+                try:
+                    return make(*operands)
+                except TypeRuleError as problem:
+                    found = fitted(self.builder, self.free, problem, list(operands))
+                    if found is None:
+                        self.refuse(problem, span, operands, places)
+                    operands = found
         finally:
             self.builder.span = outer
 

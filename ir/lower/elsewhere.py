@@ -53,7 +53,6 @@ FUNCTIONS = {
     "string": "`str(x)`",
     "t": "`x.T`",
     "take": "`gather(table, ids)`",
-    "tile": "`repeat(x, n, dim)`",
     "to_string": "`str(x)`",
     "trace": '`einsum("ii->", x)`',
     "tril": "`where(causal_mask(n), x, 0.0)`",

@@ -11,6 +11,7 @@ from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.control.handed import elements_dtype
+from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.values import (
     Lowered,
     Metadata,
@@ -26,7 +27,6 @@ from tlc.ir.lower.values import (
     tell,
     whole,
 )
-from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import TensorType
 
 LONGEST_CUT = 64  # of a string of which run time chooses both ends of a part
@@ -117,7 +117,7 @@ def index(cx: Context, node: ast.Index) -> Lowered:
                 return models.metadata(cx, model, key, node.span)
             cx.fail("E0302", "metadata is indexed by a string", node.items[0].span)
         case ModelPath():
-            at = whole(expressions.expression(cx, node.items[0]))
+            at = reading.count(cx, expressions.expression(cx, node.items[0]), node.items[0].span)
             if at is None or len(node.items) != 1:
                 text = "a part of a model is indexed by a whole number"
                 cx.fail("E0303", text, node.items[0].span)
@@ -156,13 +156,13 @@ def _late_part(
         from tlc.ir.lower.literals import literal
 
         table, size = literal(cx, value, dtype, item.span), Dim.of(len(value))
-        return _cut(cx, table, 0, from_front(size, low), from_front(size, high), item.span)
+        return _cut(cx, table, 0, from_front(cx, low, size), from_front(cx, high, size), item.span)
     both = isinstance(low, Dim) and isinstance(high, Dim)
     if not isinstance(value, str) or (both and len(value) > LONGEST_CUT):
         cx.fail("E0304", "the ends of this slice must be known at build", item.span)
     places, count = range(len(value) + 1), len(value) + 1
     start, stop = (
-        arrays.place(cx, whole(from_front(Dim.of(len(value)), end)), count, item.span)
+        arrays.place(cx, whole(from_front(cx, end, Dim.of(len(value)))), count, item.span)
         for end in (low, high)
     )
     tails = [value[at:] for at in places]
@@ -203,7 +203,7 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
         if at is None:
             cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", item.span)
         size = out.tensor.shape[axis]
-        start = from_front(size, at)
+        start = from_front(cx, at, size)
         what = f"index {at} is out of range for axis {axis} of {value.type}"
         if axis == 0 and models.is_packed(out):  # a gather unpacks the one row, a view cannot
             within(cx, start, Dim.of(1), size, item.span, what)
@@ -233,20 +233,10 @@ def row(cx: Context, value: Value, at: int | Dim, span: Span) -> Value:
     """What stands at an index of the first axis, counted from the front."""
     if not value.tensor.rank:
         cx.fail("E0303", "a tensor of rank 0 has no rows", span)
-    start = from_front(value.tensor.shape[0], at)
+    start = from_front(cx, at, value.tensor.shape[0])
     text = f"index {at} is out of range for axis 0 of {value.type}"
     part = cut(cx, value, 0, start, Dim.of(1), span, text)
     return cx.emit("reshape", part, shape=value.tensor.shape[1:], span=span)
-
-
-def within(cx: Context, start: Dim, length: Dim, size: Dim, span: Span, text: str) -> None:
-    """Demand that a part lies inside an axis; `text` is the message for when it does not."""
-    cx.builder.span = span
-    try:
-        for low, high in ((Dim.of(0), start), (Dim.of(0), length), (start + length, size)):
-            cx.builder.check_at_most(low, high, text)
-    except TypeRuleError:
-        cx.fail("E0303", text, span)
 
 
 def _sliced(cx: Context, value: Value, axis: int, item: ast.Slice) -> Value:
@@ -258,19 +248,8 @@ def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
     found_ends = []
     for node, missing in ((item.low, Dim.of(0)), (item.high, size)):
         found = missing if node is None else _end(cx, node, item.span)
-        found_ends.append(from_front(size, found))
+        found_ends.append(from_front(cx, found, size))
     return found_ends[0], found_ends[1]
-
-
-def from_front(size: Dim, place: int | Dim) -> Dim:
-    """An index or the end of a slice, counted from the front: a number below zero counts from the
-    end. Of formulas, only those of negative terms alone, such as `-n`, may be such numbers."""
-    at = Dim.of(place)
-    if any(factor > 0 for _, factor in at.terms):
-        return at
-    if at.is_static or not any(name[0] == "$" for name in at.symbols()):
-        return size + at if at.terms else at
-    return at + size * at.compare("<", 0)
 
 
 def _end(cx: Context, node: ast.Expr, span: Span) -> int | Dim:

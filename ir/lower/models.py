@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count, takewhile
 from typing import Any
 
 from tlc.frontend.source import Span
@@ -10,6 +11,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.formats import PACKED, READ_AS_F16
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.places import within
 from tlc.ir.lower.values import Lowered, Model, ModelPath
 from tlc.ir.types import TensorType
 
@@ -47,18 +49,36 @@ def inside(cx: Context, path: ModelPath, span: Span) -> Lowered:
 
 
 def indexed(cx: Context, path: ModelPath, at: int | Dim, span: Span) -> Lowered:
-    """`path[at]`: by a number, or by the counter of a loop, which then chooses among names."""
+    """`path[at]`: by a number, or by one that the run knows, which then chooses among names."""
     if isinstance(at, int):
         return inside(cx, path.member(str(at)), span)
     counter = next(iter(at.symbols()), "")
     low, high = cx.ranges.get(counter, (at, at))
-    known = len(at.symbols()) == 1 and low.is_static and high.is_static
-    if not known or path.index is not None:
-        cx.fail("E0304", "which part of the model is meant must be known at build", span)
-    (name,) = path.names
-    numbers = [int(at.substitute({counter: n})) for n in range(int(low), int(high))]
-    names = tuple(f"{name}.{n}" for n in numbers)
-    return inside(cx, ModelPath(path.model, names, Dim.of(counter) - low), span)
+    if len(at.symbols()) == 1 and low.is_static and high.is_static:
+        numbers = [int(at.substitute({counter: n})) for n in range(int(low), int(high))]
+        place = Dim.of(counter) - low
+    else:
+        numbers = _numbered(path)
+        if not numbers:
+            return tensor(cx, path.model, f"{path.names[0]}.0", span)  # which reports it
+        text = f"there is no `{path.names[0]}[{{}}]`: the last one is {numbers[-1]}"
+        within(cx, at, Dim.of(1), Dim.of(len(numbers)), span, text.format(at))
+        place = at
+    names = tuple(f"{name}.{n}" for name in path.names for n in numbers)
+    if path.index is not None:
+        place = path.index * len(numbers) + place
+    return inside(cx, ModelPath(path.model, names, place), span)
+
+
+def _numbered(path: ModelPath) -> list[int]:
+    """The numbers from 0 on that the parts of a path have."""
+    lead = f"{path.names[0]}."
+    parts = {
+        name.removeprefix(lead).split(".")[0]
+        for name in path.model.header.tensors
+        if name.startswith(lead)
+    }
+    return list(takewhile(lambda n: str(n) in parts, count()))
 
 
 def tensor(cx: Context, model: Model, name: str, span: Span) -> Value:

@@ -3,7 +3,7 @@ be called from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +25,7 @@ from tlc.ir.lower.context import (
     TooLong,
 )
 from tlc.ir.lower.deep import deeply
+from tlc.ir.lower.fitting import Bound
 from tlc.ir.lower.imports import ImportFile
 from tlc.ir.lower.order import in_order
 from tlc.ir.lower.signature import Symbols
@@ -331,13 +332,22 @@ def _entry(program: Program, fn: ast.Fn) -> Func:
         if param.type is None or not is_tensor_type(param.type):
             shown = "undeclared" if param.type is None else param.type.span.text
             raise _NoEntry(f"the type of `{param.name}` is {shown}, which is known only at a call")
+    bound: dict[str, Dim] = {}
+    while True:
+        try:
+            return _entry_of_sizes(program, fn, bound)
+        except Bound as found:
+            bound[found.symbol] = Dim.of(found.size)
+
+
+def _entry_of_sizes(program: Program, fn: ast.Fn, bound: Mapping[str, Dim]) -> Func:
+    """An entry, some of whose symbols are numbers. Raises Bound when that is so of another one."""
     top, body = Scope(), Block()
     try:
-        return _entry_with(
-            Context(program, Builder(body, None, program.kept), top, top, alone=True), fn
-        )
+        cx = Context(program, Builder(body, None, program.kept), top, top, alone=True)
+        return _entry_with(cx, fn, bound)
     except NeedsGlobals:
-        return _entry_with(_after_top_level(program, fn.span), fn)
+        return _entry_with(_after_top_level(program, fn.span), fn, bound)
 
 
 def _after_top_level(program: Program, span: Span) -> Context:
@@ -352,14 +362,15 @@ def _after_top_level(program: Program, span: Span) -> Context:
     return cx
 
 
-def _entry_with(cx: Context, fn: ast.Fn) -> Func:
+def _entry_with(cx: Context, fn: ast.Fn, bound: Mapping[str, Dim]) -> Func:
     body = cx.builder.block
-    scope, symbols = Scope(cx.globals), Symbols()
+    scope, symbols = Scope(cx.globals), Symbols(dict(bound))
     for param in fn.params:
         assert param.type is not None
         value = Value(declared_type(cx, param.type, symbols), name=param.name)
         body.args.append(value)
         scope.names[param.name] = value
+    cx.free = frozenset({*symbols.sizes, *symbols.places} - bound.keys())
     try:
         result = calls.apply(cx, fn, scope, symbols, None)
     except statements.Panic:

@@ -25,7 +25,6 @@ from tlc.ir.lower.values import (
     truth,
     whole,
 )
-from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import FLOATS, TensorType
 
 MAX_LENGTH = 1 << 24  # of an array or string that is known at build
@@ -183,10 +182,7 @@ def elementwise(
     A float32 number beside float16 tensors that have axes makes them no float32 tensors.
     """
     cx.builder.span = span
-    try:
-        together = cx.builder.together(*_as_numbers(cx, op, values))
-    except TypeRuleError as problem:
-        cx.refuse(problem, span, values, places)
+    together = cx.fitting(cx.builder.together, _as_numbers(cx, op, values), span, places)
     return narrowed(cx, cx.emit(op, *together, span=span, places=places), values)
 
 

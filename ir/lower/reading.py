@@ -9,6 +9,7 @@ from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Flag, Lowered, tell, truth, whole
 from tlc.ir.opdef import OPS
 
+_FINDS = ("reduce_argmax", "reduce_argmin", "order")
 LONG = 160  # characters of a formula, which is then nested less deep than an artifact may have it
 
 
@@ -25,9 +26,20 @@ def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
 def read(cx: Context, value: Value, span: Span) -> str:
     """The symbol of a tensor's one element."""
     symbol = cx.program.new_symbol()
+    if _is_place(value):
+        cx.program.natural.add(symbol)
     cx.builder.span = span
     cx.builder.append("read", value, symbol=symbol)
     return symbol
+
+
+def _is_place(value: Value) -> bool:
+    """Whether these are places that an operation found, or truth values, and never negative."""
+    while value.owner is not None and value.owner.defn.view:
+        value = value.owner.operands[0]
+    if value.tensor.dtype == "bool":
+        return True
+    return value.owner is not None and value.owner.name in _FINDS
 
 
 def shortened(cx: Context, number: Dim, span: Span) -> Dim:

@@ -10,6 +10,7 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
+from tlc.ir.lower.fitting import bind_free, may_be_equal
 from tlc.ir.lower.type_names import unknown_type
 from tlc.ir.lower.values import (
     Lowered,
@@ -56,8 +57,9 @@ def declared(cx: Context, node: ast.TypeExpr, symbols: Symbols) -> TensorType:
     dims = []
     for dim in node.dims or ():
         if isinstance(dim, ast.Name) and dim.id == "?":
-            dims.append(Dim.of(f"?{len(symbols.places)}"))
-            symbols.places[f"?{len(symbols.places)}"] = Label(dim.span, "")
+            name = f"?{len(symbols.places)}"
+            dims.append(symbols.sizes.get(name, Dim.of(name)))
+            symbols.places[name] = Label(dim.span, "")
         else:
             dims.append(size_of(cx, dim, symbols, bind=True))
     return TensorType(SPELLINGS[node.name], tuple(dims))
@@ -71,10 +73,11 @@ def size_of(cx: Context, node: ast.Expr, symbols: Symbols, bind: bool) -> Dim:
             if isinstance(size, int):
                 return Dim.of(size)
         case ast.Name(id=name):
+            if bind:
+                symbols.places.setdefault(name, Label(node.span, f"`{name}` is declared here"))
             if name in symbols.sizes:
                 return symbols.sizes[name]
             if bind:
-                symbols.places.setdefault(name, Label(node.span, f"`{name}` is declared here"))
                 return symbols.sizes.setdefault(name, Dim.of(name))
             found = cx.scope.find(name)
             value = whole(found.names[name]) if found else None
@@ -149,6 +152,12 @@ def unify(
             continue
         wanted = size_of(cx, dim, symbols, bind=False)
         if wanted != size:
+            text = f"dimension {axis} of {what} is {size}, and must be "
+            bind_free(cx.free, size, wanted)
+            if may_be_equal(size, wanted):
+                cx.builder.span = span
+                cx.builder.check(size, wanted, text + str(wanted))
+                continue
             source = symbols.places.get(dim.id) if isinstance(dim, ast.Name) else None
             written = (
                 f"`{dim.span.text}`, which is {wanted}"
@@ -157,7 +166,7 @@ def unify(
             )
             cx.fail(
                 "E0301",
-                f"dimension {axis} of {what} is {size}, and must be {written}",
+                text + written,
                 span,
                 f"this is {value.type}",
                 [source or here, *([here] if source else [])],

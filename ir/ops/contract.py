@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlc.ir.builder import Builder, broadcast_shape
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, product
-from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
+from tlc.ir.opdef import Sample, Side, TypeRuleError, compose, defop
 from tlc.ir.types import FLOATS, TensorType, Type, show_shape, tensor
 
 
@@ -27,7 +27,8 @@ def _floating(t: Type, at: int) -> TensorType:
     return t
 
 
-def _inner(a: TensorType, b: TensorType) -> None:
+def _inner(a: TensorType, b: TensorType, axis: int = -2) -> None:
+    """Refuse rows of `a` that are not as long as columns of `b`, which lie along `axis`."""
     left, right = a.shape[-1], b.shape[-2]
     if left == right:
         return
@@ -43,6 +44,7 @@ def _inner(a: TensorType, b: TensorType) -> None:
         f" the inner dimensions {left} and {right} differ",
         operands=(0, 1),
         hint=hint,
+        differ=(Side(0, -1, left), Side(1, axis, right)),
     )
 
 
@@ -73,14 +75,14 @@ def _matmul(b: Builder, left: Value, right: Value) -> Value:
         a = b.reshape(a, (1, *a.tensor.shape))
     if column:
         c = b.reshape(c, (*c.tensor.shape, 1))
-    _inner(a.tensor, c.tensor)
+    _inner(a.tensor, c.tensor, -1 if column else -2)
     lead = a.tensor.shape[:-2]
     *_, m, k = a.tensor.shape
     n = c.tensor.shape[-1]
     if c.tensor.rank == 2:
         out = b.emit("contract", b.reshape(a, (product(lead) * m, k)), c)
     else:
-        lead = broadcast_shape([lead, c.tensor.shape[:-2]])
+        lead = broadcast_shape([lead, c.tensor.shape[:-2]], 2)
         batch = product(lead)
         a = b.reshape(b.broadcast(a, (*lead, m, k)), (batch, m, k))
         c = b.reshape(b.broadcast(c, (*lead, k, n)), (batch, k, n))
@@ -117,6 +119,9 @@ def _linear(b: Builder, x: Value, weight: Value, bias: Value | None = None) -> V
             f" {got} input features and {in_features} differ",
             operands=(0, 1),
             hint=hint,
+            differ=(Side(0, -1, x.tensor.shape[-1]), Side(1, 1, in_features))
+            if x.tensor.rank
+            else None,
         )
     if bias is not None and bias.tensor.shape != (out_features,):
         raise TypeRuleError(

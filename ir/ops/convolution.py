@@ -115,6 +115,8 @@ def _conv2d(
         if left.is_static and right.is_static and left != right:
             raise TypeRuleError(text, "E0301", (0, 1))
         b.check(left, right, text)
+    channels = depth * groups
+    x = b.reshape(x, (batch, channels, height, width))
     if bias is not None and bias.tensor.shape != (out,):
         raise TypeRuleError(f"the bias is [{out}], and this is {bias.type}", "E0301", (2,))
     window = Window((int(size[0]), int(size[1])), stride, dilation, padding)

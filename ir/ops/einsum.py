@@ -88,6 +88,16 @@ def einsum(b: Builder, *operands: Value, spec: str) -> Value:
             )
     inputs, result = parse_spec(spec, [x.tensor.rank for x in operands])
     sizes = _sizes(b, inputs, operands, spec)
+    operands = tuple(
+        b.reshape(
+            x,
+            [
+                s if s == Dim.of(1) else sizes[n]
+                for n, s in zip(labels, x.tensor.shape, strict=True)
+            ],
+        )
+        for labels, x in zip(inputs, operands, strict=True)
+    )
     dtype = "f32" if any(x.tensor.dtype == "f32" for x in operands) else "f16"
     terms = [_diagonal(b, Term(labels, x)) for labels, x in zip(inputs, operands, strict=True)]
     while True:
@@ -124,6 +134,7 @@ def _sizes(
                 if known.is_static and size.is_static:
                     raise TypeRuleError(text, "E0301", (first[label], at))
                 b.check(known, size, text)
+                known = size if size.is_static else known
             sizes[label] = known
             first.setdefault(label, at)
     return sizes

@@ -23,14 +23,18 @@ def _rows(x: Type) -> TensorType:
 
 def along_last(b: Builder, x: Value, dim: int, compute: Callable[[Value], Value]) -> Value:
     """What `compute` makes of a tensor whose last axis is `dim`, with the axes as they were."""
-    last = x.tensor.rank - 1
     axis = normal_axis(dim, x.tensor.rank)
+    return _exchanged(b, compute(_exchanged(b, x, axis)), axis)
+
+
+def _exchanged(b: Builder, x: Value, axis: int) -> Value:
+    """A tensor whose last axis has changed places with another one."""
+    last = x.tensor.rank - 1
     if axis == last:
-        return compute(x)
+        return x
     axes = list(range(last + 1))
     axes[axis], axes[last] = last, axis
-    found = compute(b.emit("permute", x, axes=tuple(axes)))
-    return b.emit("permute", found, axes=tuple(axes))
+    return b.emit("permute", x, axes=tuple(axes))
 
 
 # ---- running sums --------------------------------------------------------------------------------
@@ -135,18 +139,19 @@ compose(
 )
 
 
-def top(b: Builder, x: Value, k: Dim) -> tuple[Value, Value]:
-    """The k largest along the last axis, the largest first, and where they are."""
-    size = _rows(x.type).shape[-1]
+def top(b: Builder, x: Value, k: Dim, axis: int) -> tuple[Value, Value]:
+    """The k largest along an axis, the largest first, and where they are."""
+    rows = _exchanged(b, x, axis)
+    size = _rows(rows.type).shape[-1]
     b.check_at_most(k, size, f"{size} elements have no {k} largest")
     flat, along = (
         b.emit(
             "slice",
-            _indices(b, x, True, of_all),
+            _indices(b, rows, True, of_all),
             axis=x.tensor.rank - 1,
             start=Dim.of(0),
             length=k,
         )
         for of_all in (True, False)
     )
-    return _sorted(b, x, flat), along
+    return _exchanged(b, _sorted(b, rows, flat), axis), _exchanged(b, along, axis)

@@ -32,7 +32,7 @@ def sampled(b: Builder, logits: Value, temperature: Value, seed: Dim, draw: Dim)
 def top_k(b: Builder, logits: Value, k: Dim) -> Value:
     """The logits that are at least the k-th largest of their row, -inf for the others."""
     last = logits.tensor.rank - 1
-    values, _ = top(b, logits, k)
+    values, _ = top(b, logits, k, logits.tensor.rank - 1)
     least = b.emit("slice", values, axis=last, start=k - 1, length=Dim.of(1))
     return _kept(b, logits, b.binary("ge", logits, least))
 

@@ -7,7 +7,7 @@ from typing import Any
 from tlc.ir.builder import Builder, numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.opdef import Sample, TypeRuleError, compose, defop
+from tlc.ir.opdef import Sample, Side, TypeRuleError, compose, defop
 from tlc.ir.types import DTYPES, TensorType, Type, show_shape, tensor
 
 
@@ -83,15 +83,15 @@ defop(
 
 
 def _broadcast(x: Type, shape: tuple[Dim, ...]) -> tuple[Type, ...]:
-    t, one = _tensor(x), Dim.of(1)
-    fits = len(t.shape) <= len(shape) and all(
-        a in (one, b) for a, b in zip(reversed(t.shape), reversed(shape), strict=False)
-    )
-    if not fits:
-        raise TypeRuleError(
-            f"a tensor of shape {show_shape(t.shape)} does not broadcast to {show_shape(shape)}",
-            operands=(0,),
-        )
+    t = _tensor(x)
+    text = f"a tensor of shape {show_shape(t.shape)} does not broadcast to {show_shape(shape)}"
+    if t.rank > len(shape):
+        raise TypeRuleError(text, operands=(0,))
+    for axis in range(-t.rank, 0):
+        has, wanted = t.shape[axis], shape[axis]
+        if has not in (Dim.of(1), wanted):
+            differ = (Side(0, axis, has), Side(-1, axis, wanted))
+            raise TypeRuleError(text, operands=(0,), differ=differ)
     return (t.with_shape(shape),)
 
 
@@ -293,13 +293,13 @@ def _concat(*types: Type, axis: int) -> tuple[Type, ...]:
     at = normal_axis(axis, first.rank)
     total = Dim.of(0)
     for who, other in enumerate(map(_tensor, types)):
-        same = other.dtype == first.dtype and other.rank == first.rank
-        if not same or any(
-            a != b for k, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if k != at
-        ):
-            raise TypeRuleError(
-                f"{first} and {other} do not join along axis {at}", "E0301", (0, who)
-            )
+        text = f"{first} and {other} do not join along axis {at}"
+        if other.dtype != first.dtype or other.rank != first.rank:
+            raise TypeRuleError(text, "E0301", (0, who))
+        for k, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)):
+            if k != at and a != b:
+                differ = (Side(0, k, a), Side(who, k, b))
+                raise TypeRuleError(text, "E0301", (0, who), differ=differ)
         total += other.shape[at]
     return (first.with_shape((*first.shape[:at], total, *first.shape[at + 1 :])),)
 

@@ -61,7 +61,7 @@ class Window:
     def counts(self, image: Iterable[Dim]) -> tuple[Dim, Dim]:
         """How many windows fit below and beside one another."""
         height, width = (
-            (length + (2 * padding + more) - span) // stride + 1
+            (length + (2 * padding + more) - span + stride) // stride
             for length, span, stride, padding, more in zip(
                 image, self.span, self.stride, self.padding, self.more, strict=True
             )

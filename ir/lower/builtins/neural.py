@@ -9,7 +9,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import expressions, indexing
 from tlc.ir.lower.arguments import Argument, place
 from tlc.ir.lower.builtins.registry import builtin
-from tlc.ir.lower.builtins.table import SPECIAL, need_tensor, special
+from tlc.ir.lower.builtins.table import SPECIAL, need_axis, need_tensor, special
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, describe, whole
 from tlc.ir.opdef import BUILTINS, TypeRuleError, parse_params
@@ -53,16 +53,19 @@ def _positions(cx: Context, arg: Argument) -> Value:
 SPECIAL["rope"] = _rope
 
 
-@special("topk", "x: any, k: any")
-def _topk(cx: Context, node: ast.Call, x: Argument, k: Argument) -> tuple[Value, Value]:
-    """The k largest along the last axis, the largest first, and their indices."""
+@special("topk", "x: any, k: any, dim: any = -1")
+def _topk(
+    cx: Context, node: ast.Call, x: Argument, k: Argument, dim: Argument | None
+) -> tuple[Value, Value]:
+    """The k largest along an axis, the largest first, and their indices."""
     value, count = need_tensor(cx, x), whole(k.value)
     if count is None or (isinstance(count, int) and count < 0):
         cx.fail(
             "E0303", f"`k` of `topk` is a whole number, and this is {describe(k.value)}", k.span
         )
+    axis = need_axis(cx, dim or Argument(-1, node.span), value.tensor.rank, node.span)
     cx.builder.span = node.span
     try:
-        return top(cx.builder, value, Dim.of(count))
+        return top(cx.builder, value, Dim.of(count), axis)
     except TypeRuleError as problem:
         cx.refuse(problem, node.span, [value], [x.span])

@@ -13,7 +13,7 @@ from tlc.ir.lower import indexing, operators, reading, tensors
 from tlc.ir.lower.arguments import Argument, call_form, place, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, is_number, tell, whole
-from tlc.ir.opdef import TENSORS, OpDef, Param, TypeRuleError
+from tlc.ir.opdef import TENSORS, OpDef, Param
 from tlc.ir.types import FLOATS
 
 
@@ -83,13 +83,13 @@ def _elementwise(
 ) -> Value:
     if op.name != "where" or operands[0].tensor.dtype != "bool":
         return operators.elementwise(cx, op.name, operands, span, tuple(places))
-    cx.builder.span = span
-    try:
-        shape = broadcast_shape([v.tensor.shape for v in operands])
-    except TypeRuleError as problem:
-        cx.refuse(problem, span, operands, places)
-    a, b = cx.builder.together(*operands[1:])
-    parts = [cx.builder.broadcast(v, shape) for v in (operands[0], a, b)]
+
+    def together(*values: Value) -> list[Value]:
+        shape = broadcast_shape([v.tensor.shape for v in values])
+        a, b = cx.builder.together(*values[1:])
+        return [cx.builder.broadcast(v, shape) for v in (values[0], a, b)]
+
+    parts = cx.fitting(together, operands, span, places)
     return operators.narrowed(cx, cx.emit(op, *parts, span=span, places=places), operands[1:])
 
 

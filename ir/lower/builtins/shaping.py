@@ -159,18 +159,38 @@ SPECIAL["concat"] = SPECIAL["cat"] = _concat
 SPECIAL["stack"] = _stack
 
 
-@special("repeat", "x: any, n: any, dim: any = 0")
+@special("repeat tile", "x: any, n: any, dim: any = 0")
 def _repeat(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Value:
-    """The whole tensor n times in a row along an axis."""
+    """The whole tensor n times in a row along an axis, or so often along each one as a list says,
+    with new axes in front where the list is longer."""
     value = need_tensor(cx, x)
+    if isinstance(n.value, list):
+        if dim is not None:
+            cx.fail("E0203", "a list of times is for all axes, and one is named", dim.span)
+        times = shape_of(cx, n.value, n.span)
+        new = len(times) - value.tensor.rank
+        if new < 0:
+            text = f"{value.type} has more axes than there are times to repeat it"
+            cx.fail("E0303", text, n.span)
+        cx.builder.span = node.span
+        value = cx.builder.reshape(value, (*(Dim.of(1) for _ in range(new)), *value.tensor.shape))
+        for axis, count in enumerate(times):
+            value = _times(cx, value, count, axis, node.span)
+        return value
     axis = need_axis(cx, dim, value.tensor.rank, node.span)
-    (times,) = shape_of(cx, [n.value], n.span)
+    (count,) = shape_of(cx, [n.value], n.span)
+    return _times(cx, value, count, axis, node.span)
+
+
+def _times(cx: Context, value: Value, count: Dim, axis: int, span: Span) -> Value:
+    """A tensor so often in a row along an axis."""
+    if count == Dim.of(1):
+        return value
     shape = value.tensor.shape
-    lifted = cx.emit("unsqueeze", value, dim=axis, span=node.span)
-    wide = (*shape[:axis], times, *shape[axis:])
-    spread = cx.emit("broadcast", lifted, shape=wide, span=node.span)
-    joined = (*shape[:axis], times * shape[axis], *shape[axis + 1 :])
-    return cx.emit("reshape", spread, shape=joined, span=node.span)
+    lifted = cx.emit("unsqueeze", value, dim=axis, span=span)
+    spread = cx.emit("broadcast", lifted, shape=(*shape[:axis], count, *shape[axis:]), span=span)
+    joined = (*shape[:axis], count * shape[axis], *shape[axis + 1 :])
+    return cx.emit("reshape", spread, shape=joined, span=span)
 
 
 # ---- cutting -------------------------------------------------------------------------------------

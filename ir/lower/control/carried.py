@@ -187,7 +187,9 @@ class Attempt:
                 key = (size, self.findings.groups.get(path, 0))
                 if key not in self.shared:
                     self.shared[key] = self.cx.program.new_symbol()
-                shape[axis] = Dim.of(self._symbol(path, size))
+                symbol = self._symbol(path, size)
+                self.cx.program.natural.add(symbol)
+                shape[axis] = Dim.of(symbol)
         return type.with_shape(shape)
 
     def _symbol(self, path: str, first: Dim) -> str:
@@ -336,6 +338,8 @@ class Attempt:
                 continue
             ints.append((symbol, first, step, cx.program.new_symbol()))
             ends[symbol] = Dim.of(ints[-1][3])
+            if symbol in cx.program.natural:
+                cx.program.natural.add(ints[-1][3])
             if path not in (BREAK, COUNTER) and self.passes != -1:
                 known = self._known_end(symbol, first, step)
                 if known is None:

@@ -12,6 +12,7 @@ from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.control.handed import as_type, grown
 from tlc.ir.lower.literals import literal
+from tlc.ir.lower.places import is_natural
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
 from tlc.ir.types import TensorType
@@ -132,6 +133,8 @@ class Merge:
         symbol = known or self.cx.program.new_symbol()
         if known is None:
             self.ints.append((symbol, then, orelse))
+            if is_natural(self.cx, then) and is_natural(self.cx, orelse):
+                self.cx.program.natural.add(symbol)
         return Dim.of(symbol)
 
     def _tensor(self, what: str, then: Lowered, orelse: Lowered) -> Lowered:
