@@ -1,9 +1,9 @@
 struct window_Dims {
-    uint d0;  // (W-1//2)+1
+    uint d0;  // (W+1//2)
     uint d1;  // W
     uint d2;  // 120*W
     uint d3;  // 15*W
-    uint d4;  // 64*(W-1//2)*N+64*N
+    uint d4;  // 64*(W+1//2)*N
 };
 
 // a.tl:12 max_pool2d
