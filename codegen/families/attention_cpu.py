@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tlc.codegen import wide
 from tlc.codegen.assembly import Draft, Kernel, groups_for
 from tlc.codegen.elements import uniform, used
 from tlc.codegen.expression import LANES, SCALARS, Access, Scope, kind
@@ -45,20 +46,26 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Statements once per row, for 8 real lanes at `n`, and for the `real` first of 8."""
+    """Statements once per row, for 8 real lanes at `n`, and for the `real` first of 8; and for 16,
+    where all values are floats."""
 
     start: list[str]
     body: list[str]
     tail: list[str]
+    wide: list[str] = field(default_factory=list)
 
 
-def _tile(attention: Attention, rows: int | None) -> Tile:
-    """Queries and what is added up take about 190 KiB of cache at most."""
+def _tile(attention: Attention, rows: int | None, unit: bool) -> Tile:
+    """Queries, scores and what is added up take about 190 KiB of cache at most, and 700 KiB on
+    processors with a matrix unit, where keys and values are cut for each tile."""
     group = GROUP if rows is None else -(-rows // -(-max(1, rows) // GROUP))
-    most = max(GROUP, min(192, 24576 // (attention.depth + attention.width) // GROUP * GROUP))
+    most, room = (258, 66048) if unit else (192, 24576)
+    most = max(GROUP, min(most, room // (attention.depth + attention.width) // GROUP * GROUP))
     if rows is None:
         return Tile(most, group, KEYS)
-    return Tile(max(group, min(most // group * group, -(-rows // group) * group)), group, KEYS)
+    most = max(group, most // group * group)
+    equal = -(-rows // max(1, -(-rows // most)))
+    return Tile(max(group, -(-equal // group) * group), group, KEYS)
 
 
 def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
@@ -68,7 +75,7 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
     halves = keys.access.encoding == values.access.encoding == region.out.dtype == "f16"
     beside = keys.along == ONE and values.along == ONE
     unit = not few and halves and beside and attention.depth <= DEEPEST
-    tile = _tile(attention, rows)
+    tile = _tile(attention, rows, unit)
     head_lines, row_lines, names = attention.names(sizes)
     row_tiles = (attention.row_count + (tile.rows - 1)) // tile.rows
     tiles = attention.head_count * row_tiles
@@ -192,6 +199,7 @@ def _lanes(
     names: Sequence[str],
     expression: str,
     store: Callable[[str, str, Lanes], list[str]],
+    store16: Callable[[str], list[str]] | None = None,
 ) -> Finish:
     """What is computed of a row of sums (of `source`) along the last axis of the target."""
     region, sizes = draft.region, draft.sizes
@@ -217,8 +225,14 @@ def _lanes(
         return lines + store(lanes.at, block.names[target], lanes)
 
     body, tail = lanes(Lanes("n")), lanes(Lanes("n", "real"))
+    sixteen: list[str] = []
+    if store16 and wide.pays(region, [target], scope.names, along, enough=True):
+        block, load16 = wide.scope(scope), wide.load(rows, "n")
+        made = expression.replace("ld8", "ld16")
+        sixteen = block.compute([target], lambda a: made if a.value is source else load16(a))
+        sixteen += store16(block.names[target])
     region.read_as = kept
-    return Finish(used(row_lines, [*start, *body]) + start, body, tail)
+    return Finish(used(row_lines, [*start, *body]) + start, body, tail, sixteen)
 
 
 def _score(
@@ -233,9 +247,16 @@ def _score(
             "best = fastmax8(score, best);",
         ]
 
+    def store16(value: str) -> list[str]:
+        return [
+            f"const v16 score = {value};",
+            "st16(scores_row + j, score);",
+            "most = fastmax16(score, most);",
+        ]
+
     return _lanes(
         draft, attention, attention.scores, attention.first, row_lines, names,
-        "ld8(scores_row + j)", store,
+        "ld8(scores_row + j)", store, store16,
     )  # fmt: skip
 
 
