@@ -99,8 +99,13 @@ def _walk(
 
 
 def _finest(group: Group) -> tuple[Dim, ...]:
-    """The shape with the most axes: what a coarser shape says with strides, a finer one can say."""
+    """The shape with the most axes: what a coarser shape says with strides, a finer one can say.
+
+    Where nothing is read from memory, a counter's own shape: it counts along one axis there.
+    """
     shapes = [op.result.tensor.shape for op in group.level]
+    if not group.reads:
+        shapes = [op.result.tensor.shape for op in group.level if op.name == "iota"] or shapes
     return max(shapes, key=lambda shape: sum(size != ONE for size in shape))
 
 

@@ -231,3 +231,9 @@ def test_passes_are_shown_in_order_and_verified() -> None:
     seen: list[str] = []
     optimise(module, after=lambda name, module: seen.append(name))
     assert seen == ["canonical", "cse", "dce", "expand", "invariant", "hoist", "fuse", "merge"]
+
+
+@pytest.mark.parametrize("made", ["f16::randn([3, 4, 5])", "f16::rand([N, 2])"])
+def test_random_numbers_are_one_kernel_that_counts_for_itself(made: str) -> None:
+    """Their counter runs along all elements, and the kernel takes its shape."""
+    assert families(optimised(SIGNATURE % f"{made} * 0.1")) == ["elementwise"]
