@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tlc import __version__
-from tlc.frontend.diagnostics import CompileError, Diagnostic, error
+from tlc.frontend.diagnostics import CompileError, Diagnostic, InternalError, error
 from tlc.frontend.source import Source
 from tlc.ir.core import Module
 from tlc.ir.dims import SEED, Dim
 from tlc.opening import importer, model_opener, read, tokenizer_opener
+from tlc.runtime.errors import RunError
 from tlc.runtime.seed import key_of
 
 if TYPE_CHECKING:
@@ -58,13 +59,32 @@ class _Flow:
     warnings: list[Diagnostic] = field(default_factory=list)
     dumped: list[str] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)  # open model files by the path written
+    module: Module | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; what it raises that no user caused becomes an InternalError."""
         start = time.perf_counter()
-        yield
+        try:
+            yield
+        except (CompileError, InternalError, RunError, OSError, MemoryError):
+            raise
+        except Exception as fault:
+            import traceback
+
+            at = traceback.extract_tb(fault.__traceback__)[-1]
+            place = f"{os.path.basename(at.filename)}:{at.lineno}"
+            text = f"{name}: {type(fault).__name__} at {place}: {fault}"
+            raise InternalError(text, self.shown_module()) from fault
         if self.timings is not None:
             self.timings(name, time.perf_counter() - start)
+
+    def shown_module(self) -> str:
+        """The IR that a fault may have left half done, as far as it can be printed."""
+        try:
+            return "" if self.module is None else _show_ir(self.module)
+        except Exception as problem:
+            return f"(its IR cannot be printed: {problem})"
 
 
 def build(
@@ -94,7 +114,8 @@ def build(
     `engine` is what runs Core ML models: `tlc`, by kernels, or `coreml`, by Core ML on a Mac.
     With `embed_weights`, the weights are stored in the artifact; with `hash_weights`, a run refuses
     other numbers of the same layout. Raises CompileError with everything that is wrong with the
-    program, and RunError E0604 for a weight that cannot be embedded.
+    program, RunError E0604 for a weight that cannot be embedded, and InternalError, with the IR,
+    for a fault of the compiler.
     """
     if store not in ("f16", "f32"):
         raise ValueError(f"float16 values are stored as f16 or f32, not as {store!r}")
@@ -117,6 +138,7 @@ def build(
             flow.warnings += lowered.warnings
             if verify:
                 verify_ir(lowered.module)
+    flow.module = lowered.module
     with flow.stage("optimise"):
         operations = _optimise(lowered.module, flow, store, dump_after, verify)
     if emit == "ir" or dump_after:
