@@ -189,9 +189,13 @@ def _depends_on_sizes(op: Op) -> bool:
 
 
 def _needed(block: Block, work: Collection[Op]) -> set[Value]:
-    """The values of the moved work that the rest of the body reads."""
-    rest = (inner for op in block.ops if op not in work for inner in op.walk())
-    return {v for op in rest for v in op.operands}
+    """The values that the rest of the body reads; a view that only the work reads is no reader."""
+    needed: set[Value] = set()
+    for op in reversed(block.ops):
+        acts = op.defn.effect != "pure" or op.regions or not op.results
+        if op not in work and (acts or any(v in needed for v in op.results)):
+            needed.update(v for inner in op.walk() for v in inner.operands)
+    return needed
 
 
 def _closure(work: Iterable[Op], fixed: Iterable[Op]) -> dict[Op, Op]:
