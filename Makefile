@@ -87,7 +87,7 @@ bench: $(VENV)/ready ## time programs beside numpy, torch, ONNX Runtime and ggml
 	$(BIN)/python -m benchmarks
 
 bench-ci: $(VENV)/ready ## fail where a ratio of `make bench` fell by 10 % since the baseline
-	$(BIN)/python -m benchmarks --threads 1 --compare benchmarks/baseline.json
+	$(BIN)/python -m benchmarks --threads 1 --compare benchmarks/baseline.json --json $(VENV)/benchmarks.json
 
 bench-peers: $(VENV)/ready ## install what `make bench` compares with, in .venv-peers: gigabytes
 	$(PYTHON) -m venv .venv-peers

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks import against
 
@@ -47,26 +48,29 @@ def main() -> int:
         return 0
     peers, counts = options.peers.split(","), [int(n) for n in options.threads.split(",")]
     rows, told = against.measure(against.select(options.only), peers, counts)
+    before = json.loads(options.compare.read_text()) if options.compare else {"cases": {}}
+    fell = [row for row in rows if _fallen(row, before)]
+    if fell:  # once more: what else the machine did may have been to blame
+        cases = list({row.case.key: row.case for row in fell}.values())
+        again = {row.key: row for row in against.measure(cases, peers, counts)[0]}
+        rows = [again[row.key] if row in fell else row for row in rows]
     print("\n".join(against.report(rows, told, peers)))
-    found = against.as_json(rows, told)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    return _compared(options.compare, rows) if options.compare else 0
-
-
-def _compared(path: Path, rows: list[against.Row]) -> int:
-    """Compare the ratio to the best peer of each case with that of the baseline."""
-    before = json.loads(path.read_text())
-    fallen = []
-    for row in rows:
-        old = before["cases"].get(row.key)
-        if old is None or row.least is None or old["least"] is None:
-            continue
-        if row.least < ALLOWED * old["least"]:
-            fallen.append(f"{row.key}: {old['least']:.2f} before, {row.least:.2f} now")
-    print(f"\nagainst {path.name} of {before['processor']}: {len(fallen)} of {len(rows)} fell")
-    print("\n".join(fallen))
+        options.json.write_text(json.dumps(against.as_json(rows, told), indent=1) + "\n")
+    if not options.compare:
+        return 0
+    fallen = [text for row in rows if (text := _fallen(row, before))]
+    print(f"\nagainst {options.compare.name} of {before['processor']}: ", end="")
+    print(f"{len(fallen)} of {len(rows)} fell", *fallen, sep="\n")
     return 1 if fallen else 0
+
+
+def _fallen(row: against.Row, before: dict[str, Any]) -> str:
+    """What a case's ratio to its best peer was and is, where it has fallen; else nothing."""
+    old = before["cases"].get(row.key, {}).get("least")
+    if old is None or row.least is None or row.least >= ALLOWED * old:
+        return ""
+    return f"{row.key}: {old:.2f} before, {row.least:.2f} now"
 
 
 if __name__ == "__main__":
