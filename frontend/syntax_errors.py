@@ -11,6 +11,8 @@ MOST_EXPECTED = 4
 
 COMPARISONS = words("== != < <= > >=")
 OPERATORS = COMPARISONS | words("|| && + - * / % @ ** ..")
+ASSIGNED_WITH = words("+ - * / %")
+"""Operators that other languages join with `=`, or double."""
 EXPRESSION_STARTS = words("NAME NUMBER STRING true false ( [ { SET_OPEN - ! not if match")
 PATTERN_STARTS = words("NAME NUMBER STRING true false ( -")
 CONTINUATIONS = OPERATORS | words("( [ . :: as TYPE_OPEN STRUCT_OPEN")
@@ -132,8 +134,10 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"`{found.text}` is a keyword and cannot be a name"
     if found.kind in OPERATORS and not line:
         return f"to go on with an expression, end the line before with `{found.text}`"
-    if found.kind in ("=", "+") and before.kind in OPERATORS and len(line) == 2:
-        return f"write `{start.text} = {start.text} {before.text} …`"
+    joined = before.kind in ASSIGNED_WITH and start.kind == "NAME" and "=" not in kinds
+    if joined and found.kind in ("=", before.kind):
+        target = start.span.to(line[-2].span).text
+        return f"write `{target} = {target} {before.text} …`"
     if found.kind in ("=", "in") and kinds[:2] == ["for", "("]:
         return "a loop over numbers is written `for i in range(n) { … }`"
     if found.kind == ".." and "=>" in expected:
