@@ -55,6 +55,7 @@ MISTAKES = {
         "if x = 3 {\n    y = 1\n}\n",
         "if x\n    y = 3\n",
         "x += 1\n",
+        "v[0] += 1\n",
         "x++\n",
         "return a, b\n",
         "def f(x):\n    return x\n",
