@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against
+from benchmarks import against, talk
 
 BASELINE = Path(__file__).parent / "baseline.json"
 ALLOWED = 0.9  # of a ratio of the baseline
@@ -44,7 +44,8 @@ def main() -> int:
         import importlib
 
         print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-        print("\n".join(importlib.import_module(f"benchmarks.{options.what}").table()))
+        for line in importlib.import_module(f"benchmarks.{options.what}").table():
+            print(line, flush=True)
         return 0
     peers, counts = options.peers.split(","), [int(n) for n in options.threads.split(",")]
     rows, told = against.measure(against.select(options.only), peers, counts)
@@ -55,6 +56,10 @@ def main() -> int:
         again = {row.key: row for row in against.measure(cases, peers, counts)[0]}
         rows = [again[row.key] if row in fell else row for row in rows]
     print("\n".join(against.report(rows, told, peers)))
+    if not options.only and not options.compare:
+        print()
+        for line in talk.speeds(tuple(counts)):
+            print(line, flush=True)
     if options.json:
         options.json.write_text(json.dumps(against.as_json(rows, told), indent=1) + "\n")
     if not options.compare:

@@ -15,15 +15,17 @@ RUNS = 15
 
 
 class Sample(NamedTuple):
-    """CPU seconds (user and system) and peak resident bytes of one run."""
+    """CPU seconds (user and system), peak resident bytes and wall seconds of one run."""
 
     cpu: float
     peak: int
+    wall: float
 
 
 # A process begins with the peak of the one it was forked from: a small one does that.
 _LAUNCHER = """
-import os, sys
+import os, sys, time
+start = time.perf_counter()
 pid = os.fork()
 if pid == 0:
     null = os.open(os.devnull, os.O_RDWR)
@@ -31,7 +33,8 @@ if pid == 0:
         os.dup2(null, stream)
     os.execv(sys.argv[1], sys.argv[1:])
 _, status, usage = os.wait4(pid, 0)
-print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+wall = time.perf_counter() - start
+print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, wall)
 """
 
 
@@ -41,10 +44,10 @@ def measure(command: list[str]) -> Sample:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as at users'
     launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, *command]
     done = subprocess.run(launcher, capture_output=True, env=environment, text=True, check=True)
-    status, cpu, peak = done.stdout.split()
+    status, cpu, peak, wall = done.stdout.split()
     if status != "0":
         raise RuntimeError(f"{' '.join(command)} failed")
-    return Sample(float(cpu), int(peak) * 1024)
+    return Sample(float(cpu), int(peak) * 1024, float(wall))
 
 
 def table() -> list[str]:
