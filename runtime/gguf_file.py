@@ -108,6 +108,9 @@ class Metadata(Mapping[str, object]):
             self._values[key] = _value(self._data, kind, at)[0]
         return self._values[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
     def kind(self, key: str) -> str:
         """The type of a value: `u32`, `str`, `[str]` for an array, `[[i32]]` for one of arrays."""
         kind, at = self._places[key]
@@ -121,6 +124,14 @@ class Metadata(Mapping[str, object]):
             if not count and kind == _ARRAY:
                 kind = _STRING  # of no arrays: nothing says what they would hold
         return "[" * brackets + KIND_NAMES[kind] + "]" * brackets
+
+    def texts(self, key: str) -> tuple[memoryview, int] | None:
+        """Where an array of texts begins, each behind its length, and how many there are; None for
+        a value of another type."""
+        if self.kind(key) != "[str]":
+            return None
+        at = self._places[key][1]
+        return self._data[at + 12 :], _U64.unpack_from(self._data, at + 4)[0]
 
     def encoded(self, key: str) -> memoryview:
         """A value as the file has it, without its type."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from tlc.runtime.errors import RunError
-from tlc.runtime.tokenizer.merging import merged, numbered
+from tlc.runtime.tokenizer.merging import merged
 from tlc.runtime.tokenizer.patterns import compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping, Sequence
+
+    from tlc.runtime.tokenizer.words import Words
 
 KEPT_WORDS = 1 << 16  # whose tokens are remembered
 
@@ -44,22 +46,22 @@ class BytePairs:
     """Byte-pair encoding of the words that patterns find."""
 
     __slots__ = (
-        "_ids", "_known", "_patterns", "_pieces", "_ranks", "_unknown", "_verbatim", "_whole",
+        "_known", "_merges", "_patterns", "_pieces", "_unknown", "_verbatim", "_whole",
     )  # fmt: skip
 
     def __init__(
         self,
-        tokens: Sequence[str],
-        merges: Mapping[tuple[str, str], int],
+        tokens: Words,
+        merges: Words,
         patterns: Sequence[str],
         verbatim: Mapping[str, int],
         whole: bool,
         unknown: int,
     ) -> None:
-        """Each pattern cuts what the one before it left; `whole` words that the vocabulary has are
-        not merged; `verbatim` tokens hold their text as it is. Raises re.error."""
-        self._pieces, self._ranks, self._whole = tokens, merges, whole
-        self._ids = numbered(tokens)
+        """`merges` are two symbols with a space between, the first are merged first. Each pattern
+        cuts what the one before it left; `whole` words that the vocabulary has are not merged;
+        `verbatim` tokens hold their text as it is. Raises re.error."""
+        self._pieces, self._merges, self._whole = tokens, merges, whole
         self._patterns: list[re.Pattern[str]] = [compiled(pattern) for pattern in patterns]
         self._verbatim, self._unknown = frozenset(verbatim.values()), unknown
         self._known: dict[str, list[int]] = {}
@@ -80,16 +82,20 @@ class BytePairs:
         return ids
 
     def _word(self, word: str) -> list[int]:
-        if self._whole and word in self._ids:
-            return [self._ids[word]]
+        if self._whole and word in self._pieces:
+            return [self._pieces.get(word)]
         ids: list[int] = []
-        for symbol in merged(list(word), lambda *pair: self._ranks.get(pair)):
-            token = self._ids.get(symbol)
-            ids += [self._letter(letter) for letter in symbol] if token is None else [token]
+        for symbol in merged(list(word), self._rank):
+            token = self._pieces.get(symbol)
+            ids += [self._letter(letter) for letter in symbol] if token < 0 else [token]
         return ids
 
+    def _rank(self, left: str, right: str) -> int | None:
+        rank = self._merges.get(f"{left} {right}")
+        return None if rank < 0 else rank
+
     def _letter(self, letter: str) -> int:
-        token = self._ids.get(letter, self._unknown)
+        token = self._pieces.get(letter, self._unknown)
         if token < 0:
             text = f"the vocabulary has no token for the byte {_BYTES[ord(letter)]}"
             raise RunError("E0607", text)

@@ -7,9 +7,11 @@ takes it to mean.
 from __future__ import annotations
 
 from tlc.runtime.errors import RunError
+from tlc.runtime.gguf_file import Metadata
 from tlc.runtime.tokenizer.byte_pairs import BytePairs
 from tlc.runtime.tokenizer.sentencepiece import SentencePiece
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
+from tlc.runtime.tokenizer.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,20 +77,26 @@ class _Vocabulary:
 
     def __init__(self, path: str, metadata: Mapping[str, object]) -> None:
         self.path, self._metadata = path, metadata
-        self.tokens: list[str] = self.strings("tokens")
+        self.tokens = self.words("tokens")
         types = self._metadata.get(f"{_KEY}token_type")
         self.types: Sequence[int] = types if types is not None else [NORMAL] * len(self.tokens)  # type: ignore[assignment]
         if len(self.types) != len(self.tokens):
             raise self.wrong(f"{len(self.types)} types for {len(self.tokens)} tokens")
+        self._others = [at for at, kind in enumerate(self.types) if kind != NORMAL]
 
     def wrong(self, what: str, hint: str = "") -> RunError:
         return RunError("E0607", f"{self.path}: its vocabulary is not usable: {what}", hint)
 
-    def strings(self, key: str) -> list[str]:
-        found = self._metadata.get(_KEY + key)
-        if not isinstance(found, list) or not all(isinstance(text, str) for text in found[:1]):
-            raise self.wrong(f"there is no list `{_KEY}{key}`")
-        return found
+    def words(self, key: str) -> Words:
+        if isinstance(self._metadata, Metadata):
+            found = self._metadata.texts(_KEY + key) if _KEY + key in self._metadata else None
+            if found is not None:
+                return Words(*found)
+        else:
+            texts = self._metadata.get(_KEY + key)
+            if isinstance(texts, list) and all(isinstance(text, str) for text in texts[:1]):
+                return Words.of(texts)
+        raise self.wrong(f"there is no list `{_KEY}{key}`")
 
     def text(self, key: str, default: str | None) -> str:
         """A text; `default` where it is left out, None where it may not be."""
@@ -113,12 +121,16 @@ class _Vocabulary:
         found = self._metadata.get(f"{_KEY}scores")
         if found is None or len(found) != len(self.tokens):  # type: ignore[arg-type]
             raise self.wrong("it has no score for each token")
-        return list(found)  # type: ignore[call-overload,no-any-return]
+        return found  # type: ignore[return-value]
 
     def of_type(self, *types: int) -> dict[str, int]:
-        """The tokens of some types by their text; of equal ones the first."""
-        numbers = range(len(self.tokens) - 1, -1, -1)
-        return {self.tokens[at]: at for at in numbers if self.types[at] in types}
+        """The tokens of some types, not of normal ones, by their text; of equal ones the first."""
+        return {self.tokens[at]: at for at in reversed(self._others) if self.types[at] in types}
+
+    def ends(self) -> dict[str, int]:
+        """Normal tokens that end a text or a turn by their names."""
+        found = {text: self.tokens.get(text) for text in _ENDS if text in self.tokens}
+        return {text: at for text, at in found.items() if self.types[at] == NORMAL}
 
 
 def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
@@ -128,7 +140,7 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
         raise RunError("E0607", f"{path} holds no vocabulary", hint)
     found = _Vocabulary(path, metadata)
     kind = found.text("model", None)
-    ends = {text: token for text, token in found.of_type(NORMAL).items() if text in _ENDS}
+    ends = found.ends()
     verbatim = found.of_type(CONTROL, USER_DEFINED) | ends
     model: Model
     if kind == "llama":
@@ -142,7 +154,7 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
         if pre not in _PATTERNS:
             known = ", ".join(sorted({*_PATTERNS, *_ALIASES}))
             raise found.wrong(f"the pre-tokenizer `{pre}` is not known", f"known are {known}")
-        merges = {_pair(text): at for at, text in enumerate(found.strings("merges"))}
+        merges = found.words("merges")
         unknown = found.token("unknown")
         add_bos = whole = pre == "llama-bpe"
         model = BytePairs(found.tokens, merges, _PATTERNS[pre], verbatim, whole, unknown)
@@ -158,8 +170,3 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
         model, len(found.tokens), verbatim, hidden, (bos, eos), (before, behind), prefix,
         found.token("eot"),
     )  # fmt: skip
-
-
-def _pair(merge: str) -> tuple[str, str]:
-    left, _, right = merge.partition(" ")
-    return left, right

@@ -1,4 +1,4 @@
-"""What the vocabulary models share: symbols merged into longer ones, and numbered tokens."""
+"""What the vocabulary models share: symbols are merged into longer ones."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from heapq import heapify, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-def numbered(tokens: Sequence[str]) -> dict[str, int]:
-    """The number of each token; of equal ones the first."""
-    return dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
+    from collections.abc import Callable
 
 
 def merged(symbols: list[str], rank: Callable[[str, str], float | None]) -> list[str]:

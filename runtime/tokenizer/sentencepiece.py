@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tlc.runtime.errors import RunError
-from tlc.runtime.tokenizer.merging import merged, numbered
+from tlc.runtime.tokenizer.merging import merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tlc.runtime.tokenizer.words import Words
 
 SPACE = "\u2581"  # stands for a space in the vocabulary
 
@@ -25,11 +27,11 @@ def byte_of(token: str) -> int | None:
 class SentencePiece:
     """Characters merged as long as the vocabulary has a piece, the best score first."""
 
-    __slots__ = ("_bytes", "_ids", "_pieces", "_prefix", "_scores", "_unknown", "_verbatim")
+    __slots__ = ("_bytes", "_pieces", "_prefix", "_scores", "_unknown", "_verbatim")
 
     def __init__(
         self,
-        tokens: Sequence[str],
+        tokens: Words,
         scores: Sequence[float],
         verbatim: Mapping[str, int],
         prefix: bool,
@@ -38,14 +40,13 @@ class SentencePiece:
         """`verbatim` tokens hold their text as it is; `prefix` puts a space before a text;
         `unknown` is the token for characters without one, or -1."""
         self._pieces, self._scores, self._prefix = tokens, scores, prefix
-        self._ids = numbered(tokens)
         names = ((byte, f"<0x{byte:02X}>") for byte in range(256))
-        self._bytes = {byte: self._ids[name] for byte, name in names if name in self._ids}
+        self._bytes = {byte: tokens.get(name) for byte, name in names if name in tokens}
         self._verbatim, self._unknown = frozenset(verbatim.values()), unknown
 
     def _rank(self, left: str, right: str) -> float | None:
-        token = self._ids.get(left + right)
-        return None if token is None else -self._scores[token]
+        token = self._pieces.get(left + right)
+        return None if token < 0 else -self._scores[token]
 
     def encode(self, text: str, first: bool) -> list[int]:
         """See `Model.encode`. Raises RunError E0607 for a character without a token."""
@@ -53,8 +54,8 @@ class SentencePiece:
             text = " " + text
         ids: list[int] = []
         for symbol in merged(list(text.replace(" ", SPACE)), self._rank):
-            token = self._ids.get(symbol)
-            ids += self._in_bytes(symbol) if token is None else [token]
+            token = self._pieces.get(symbol)
+            ids += self._in_bytes(symbol) if token < 0 else [token]
         return ids
 
     def _in_bytes(self, symbol: str) -> list[int]:

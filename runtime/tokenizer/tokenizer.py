@@ -108,6 +108,11 @@ class Tokenizer:
             raise RunError("E0505", text)
         return b"" if token in self._hidden else self._model.piece(token)
 
+    def name(self, token: int) -> str:
+        """What a token is called in the vocabulary, also one that writes nothing; "" for -1."""
+        named = (text for group in self._special.values() for text, at in group if at == token)
+        return next(named, "") or (self.decode([token]) if token >= 0 else "")
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of tokens; bytes that are no UTF-8 become U+FFFD. Raises RunError E0505."""
         text = b"".join(map(self.piece, ids)).decode("utf-8", "replace")

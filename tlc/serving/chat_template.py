@@ -86,14 +86,8 @@ def chat_template(
             "the model file has no chat template",
             "--template FILE names one: Jinja that writes `messages` as the model reads them",
         )
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    texts = tokens if isinstance(tokens, list) else []
-
-    def name(token: int) -> str:
-        return str(texts[token]) if 0 <= token < len(texts) else ""
-
     begun = list(tokenizer.before) == [tokenizer.bos]
-    return ChatTemplate(found, name(tokenizer.bos), name(tokenizer.eos), begun)
+    return ChatTemplate(found, tokenizer.name(tokenizer.bos), tokenizer.name(tokenizer.eos), begun)
 
 
 def _text_of(path: str) -> str:
