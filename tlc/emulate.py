@@ -13,7 +13,13 @@ from tlc.arrays import NUMPY, write_npy
 from tlc.runtime.devices.emulator import broken
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import build
-from tlc.runtime.msl.emulator import ORDERS, EmulatedBuffer, Schedule, launch
+from tlc.runtime.msl.emulator import (
+    ORDERS,
+    EmulatedBuffer,
+    Schedule,
+    launch,
+    stored_without_value,
+)
 
 ODD = (3, 33, 7, 5)  # sizes of arguments that are made at random
 
@@ -41,6 +47,8 @@ def emulate(path: str, options: dict[str, Any]) -> int:
         grid=_numbers(options["grid"]) if options["grid"] else None,
         schedule=Schedule(order), texts={path: text},
     )  # fmt: skip
+    if mode == "poison":
+        found += stored_without_value(made.function(name), buffers)
     if found:
         raise broken(found)
     for index, file in map(_pair, options["output"]):

@@ -100,11 +100,13 @@ def build(
     defines: Sequence[str] = (),
     version: str = DEFAULT_VERSION,
     fast_math: bool = False,
+    optimise: bool = True,
 ) -> Kernels:
     """Compile Metal text of a file called `name`; `mode` is one of MODES.
 
     `constants` are C++ expressions for function constants by index, `folders` are searched for
-    `#include`. Raises RunError E0701 without a compiler, E0703 with its messages.
+    `#include`. Kernels that clang does not `optimise` are there in a quarter of the time, and
+    take twice as long to run. Raises RunError E0701 without a compiler, E0703 with its messages.
     """
     tools = usable()
     found = translate(preprocess(text, name, tools, folders, defines, version), constants or {})
@@ -112,7 +114,8 @@ def build(
     # half / half is correctly rounded in Metal, with fast math too (MSL specification, accuracy of
     # half-precision operations); clang would narrow a division and take a reciprocal of halves
     math = ("-ffast-math", "-fno-reciprocal-math") if fast_math else ("-ffp-contract=off",)
-    path = compile_native(code, (*_CODE, *_MODE[mode], *math), tools)
+    level = () if optimise else ("-O0",)  # the last of several counts
+    path = compile_native(code, (*_CODE, *_MODE[mode], *math, *level), tools)
     load_runtime()
     library = _load(path)
     functions = {

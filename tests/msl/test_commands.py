@@ -44,6 +44,17 @@ def test_a_kernel_runs_and_its_defect_is_an_error(
     assert run(["lint", str(file)]) == 0
 
 
+def test_a_value_that_was_never_set_is_followed_to_where_it_is_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "k.metal"
+    file.write_text(TEXT.replace("y[i] =", "float t[2]; t[0] = 1.0f; y[i] = t[i & 1u] +"))
+    command = ["emulate", str(file), "--buffer", "0=float32:32", "--buffer", "1=float32:32"]
+    assert run(command) == 0
+    assert run([*command, "--mode", "poison"]) == 1
+    assert "bytes 4 to 7 of buffer(1) are computed from 't.i'" in capsys.readouterr().err
+
+
 def test_a_defect_names_the_line_of_the_program() -> None:
     built = driver.build("p.tl", text="let x = tensor([1.0, 2.0, 3.0])\nprint(relu(x))\n")
     text = built.text("apple.metal")

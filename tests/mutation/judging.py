@@ -142,7 +142,7 @@ def _emulate(subject: Subject, left: Batch, mode: str, tell: Tell) -> None:
             continue
         text, _ = _joined(subject, {at: left[at] for at in group})
         try:
-            kernels = build.build(text, "mutants.metal", mode)
+            kernels = build.build(text, "mutants.metal", mode, optimise=False)
         except RunError as problem:
             if len(group) == 1:
                 tell(group[0], Verdict("emulator", problem.message))
