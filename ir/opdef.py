@@ -67,6 +67,22 @@ class Param:
     kind: str = "tensor"
     default: str | None = None
 
+    def left_out(self) -> object:
+        """The value of a parameter that a call leaves out."""
+        text = self.default or "none"
+        match self.kind:
+            case _ if text == "none":
+                return None
+            case "float":
+                return float(text)
+            case "bool":
+                return text == "true"
+            case "axis" | "int":
+                return int(text)
+            case "pair":
+                return (int(text), int(text))
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

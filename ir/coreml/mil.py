@@ -124,7 +124,7 @@ class Maker:
         if not held:
             if param.default is None:
                 raise Refusal("E0601", f"the argument `{param.name}` is missing")
-            return _default(param)
+            return param.left_out()
         match param.kind:
             case "tensor":
                 return self.tensor(held[0])
@@ -191,20 +191,6 @@ def _all_known(op: MilOp, given: Mapping[str, Sequence[Lowered]]) -> bool:
             for v in given.get(p.name, ())]  # fmt: skip
     known = [v for v in held if isinstance(v, np.ndarray | np.generic)]
     return len(held) == len(known) > 0 and all(np.size(v) <= LARGEST_KNOWN for v in known)
-
-
-def _default(param: Param) -> Any:
-    text = param.default or "none"
-    match param.kind:
-        case _ if text == "none":
-            return None
-        case "float":
-            return float(text)
-        case "bool":
-            return text == "true"
-        case "int":
-            return int(text)
-    return text
 
 
 def _plain(param: Param, value: Lowered) -> Any:

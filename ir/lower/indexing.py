@@ -47,7 +47,7 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
     """`value.name` without a call."""
     value = expressions.expression(cx, node.value)
     name = node.name
-    if isinstance(value, list | Pieces) and name in _TENSOR_MEMBERS and name != "len":
+    if isinstance(value, list | Pieces | Range) and name in _TENSOR_MEMBERS and name != "len":
         value = tensors.need_tensor(cx, value, node.value.span)
     match value:
         case Value():

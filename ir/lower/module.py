@@ -217,8 +217,9 @@ def _declarations(
     program.missing = missing
     for impl in impls:
         problems += structs.declare(program, impl)
+        parameters = structs.type_parameters(program, impl)
         for fn in impl.fns:
-            problems += unknown_types(program, fn, (*impl.generics, *fn.generics))
+            problems += unknown_types(program, fn, (*parameters, *fn.generics))
     structs.find_changing(program)
     for fn in functions.values():
         problems += unknown_types(program, fn, fn.generics)

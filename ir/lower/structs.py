@@ -7,6 +7,7 @@ that it was last bound to; parameters borrow, and the result of a block is hande
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import Diagnostic, Label
@@ -17,6 +18,7 @@ from tlc.ir.lower.arguments import Argument
 from tlc.ir.lower.context import Context, Program, Scope
 from tlc.ir.lower.control import regions
 from tlc.ir.lower.signature import Symbols
+from tlc.ir.lower.type_names import known_types
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Owner, Struct, describe
 
@@ -30,16 +32,24 @@ def declare(program: Program, impl: ast.Impl) -> Iterator[Diagnostic]:
         yield Diagnostic("E0201", text, impl.type.span, hint=hint)
         return
     methods = program.methods.setdefault(name, {})
+    parameters = type_parameters(program, impl)
     for fn in impl.fns:
         if fn.name in methods:
             first = Label(methods[fn.name].name_span, "defined here first")
             text = f"`{name}` has two methods `{fn.name}`"
             yield Diagnostic("E0202", text, fn.name_span, others=(first,))
-        methods[fn.name] = fn
+        methods[fn.name] = replace(fn, generics=(*fn.generics, *parameters))
         if impl.trait == "Drop" and fn.name == "drop":
-            program.drops[name] = fn
+            program.drops[name] = methods[fn.name]
             if [p.name for p in fn.params] != ["self"]:
                 yield Diagnostic("E0203", "`drop` takes `self` and nothing else", fn.name_span)
+
+
+def type_parameters(program: Program, impl: ast.Impl) -> tuple[str, ...]:
+    """The names that stand for types in an `impl`: declared as in `impl<T> Box<T>`, or, where none
+    is, those in `impl Box<T>` that are no types."""
+    known = known_types(program)
+    return impl.generics or tuple(t.name for t in impl.type.args if t.name not in known)
 
 
 def declared_twice(first: ast.Struct, second: ast.Struct) -> Diagnostic:

@@ -61,18 +61,19 @@ def dtype_of(cx: Context, node: ast.TypeExpr) -> str:
 
 
 def unknown_type(cx: Context, node: ast.TypeExpr) -> NoReturn:
-    hint = did_you_mean(node.name, _known_types(cx.program))
+    hint = did_you_mean(node.name, known_types(cx.program))
     cx.fail("E0201", f"unknown type `{node.name}`", node.span, hint=hint)
 
 
-def _known_types(program: Program) -> list[str]:
+def known_types(program: Program) -> list[str]:
+    """The names of all types: of tensors, of values of the host, of the program's structs."""
     own = [*SPELLINGS, *HOST_TYPES, *VECTORS, "Tensor", "Vec", "tuple", "Self"]
     return [*own, *program.structs]
 
 
 def unknown_types(program: Program, fn: ast.Fn, generics: Sequence[str]) -> Iterator[Diagnostic]:
     """The types in a function's signature that there are not, whether it is called or not."""
-    known = {*_known_types(program), *generics}
+    known = {*known_types(program), *generics}
     waiting = [t for t in (fn.result, *(p.type for p in fn.params)) if t is not None]
     while waiting:
         node = waiting.pop()

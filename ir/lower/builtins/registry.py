@@ -45,7 +45,7 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
                     value = operators.measured(cx, value)
                 operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
-            attrs[param.name] = _default(param) if arg is None else _known(cx, name, param, arg)
+            attrs[param.name] = param.left_out() if arg is None else _known(cx, name, param, arg)
     places = [arg.span for arg in given]
     if op.elementwise and len(operands) > 1:
         return _elementwise(cx, op, operands, span, places)
@@ -59,23 +59,6 @@ def model_of_numbers(args: Sequence[Argument]) -> Value | None:
     floats = [v for v in values if v.tensor.dtype in FLOATS]
     numbers = [v for v in values if v.tensor.dtype != "bool"]
     return next(iter(floats or numbers or values), None)
-
-
-def _default(param: Param) -> object:
-    """The value of a parameter that is left out."""
-    text = param.default or "none"
-    match param.kind:
-        case _ if text == "none":
-            return None
-        case "float":
-            return float(text)
-        case "bool":
-            return text == "true"
-        case "axis" | "int":
-            return int(text)
-        case "pair":
-            return (int(text), int(text))
-    return text
 
 
 def _elementwise(
