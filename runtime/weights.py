@@ -81,11 +81,11 @@ class Models:
     def metadata(self, index: int) -> Mapping[str, object]:
         """What a model file says of itself; of one whose tokenizer is in the artifact, that is
         about its tokenizer and how much it reads. Raises RunError E0601 and E0605."""
+        from tlc.runtime.tokenizer import about, embedded_metadata
+
         inside = f"{TOKENIZERS}{index}"
         if inside not in self._members:
-            return self.file(index).metadata
-        from tlc.runtime.tokenizer import embedded_metadata
-
+            return about(self.file(index))
         return embedded_metadata(self._member(inside))
 
     def _difference(self, index: int, file: ModelFile) -> str:

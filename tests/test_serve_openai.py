@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,10 +44,10 @@ class Server:
             self.process.communicate()
             raise
 
-    def stop(self) -> tuple[int, str]:
-        """Press Ctrl-C; the exit code and what else was written."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """Press Ctrl-C, or send another signal; the exit code and what else was written."""
         self.client.close()
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(how)
         _, written = self.process.communicate(timeout=20)
         return self.process.returncode, written
 
@@ -129,15 +131,62 @@ def test_who_closes_a_stream_lets_the_next_in(server: Server) -> None:
     assert ask(model="generate", prompt="a", max_tokens=1).usage.completion_tokens <= 1
 
 
-def test_the_server_ends_while_it_answers(artifact: str) -> None:
+def test_many_ask_at_once(server: Server, said: str) -> None:
+    """Whole answers, streams and streams that are closed, all at the same time, in any order."""
+    ask = server.client.completions.create
+    greedy = {"model": "generate", "prompt": "we said", "temperature": 0, "max_tokens": 10}
+
+    def one(at: int) -> str:
+        if at % 3 == 0:
+            return str(ask(**greedy).choices[0].text)
+        stream = ask(**greedy, stream=True)
+        if at % 3 == 1:
+            return "".join(piece.choices[0].text for piece in stream)
+        next(stream)
+        stream.close()
+        return said
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(one, range(36))) == {said}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"{", 400, "its JSON is broken"),
+        (b'{"prompt": "\\ud800"}', 400, "half of a surrogate pair"),
+        (b'{"prompt": 3}', 400, "`prompt` is one text"),
+        (b'{"prompt": "' + b"a" * 1_000_000 + b'"}', 413, "more than 1000000 bytes"),
+    ],
+)
+def test_bodies_that_cannot_be(server: Server, body: bytes, status: int, message: str) -> None:
+    url = server.client.base_url
+    connection = http.client.HTTPConnection(url.host, url.port, timeout=30)
+    try:
+        connection.request("POST", "/v1/completions", body)
+        answer = connection.getresponse()
+        assert (answer.status, message in answer.read().decode()) == (status, True)
+    finally:
+        connection.close()
+
+
+def test_an_answer_is_no_longer_than_the_context(server: Server) -> None:
+    usage = server.client.completions.create(
+        model="generate", prompt="we said", max_tokens=400, temperature=0
+    ).usage
+    assert usage.total_tokens == 128
+
+
+@pytest.mark.parametrize(("how", "wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_the_server_ends_while_it_answers(artifact: str, how: signal.Signals, wanted: int) -> None:
     server = Server(artifact)
     stream = server.client.completions.create(
         model="generate", prompt="we said", max_tokens=110, stream=True, temperature=1.5
     )
     next(stream)
     begun = time.monotonic()
-    code, written = server.stop()
-    assert (code, written) == (130, "")
+    code, written = server.stop(how)
+    assert (code, written) == (wanted, "")
     assert time.monotonic() - begun < 10
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Words = Callable[[str], list[int]]  # the tokens of a piece
 
 LONGEST = 128 << 20  # bytes of a file; that of a vocabulary of 262,144 has 33 MB
+LONGEST_CONFIG = 4 << 20  # of a file beside it
+CONFIG = ("bos_token", "eos_token", "chat_template")  # what is read there
 KEPT_WORDS = 1 << 16  # whose tokens are remembered
 
 # no space stands before these where a WordPiece decoder tidies up
@@ -52,33 +54,49 @@ def _tokenizer(path: str, record: dict[str, Any]) -> Tokenizer:
     hidden = [int(t["id"]) for t in record.get("added_tokens") or [] if t.get("special")]
     model = _Model(record, added)
     before, behind = _around(record.get("post_processor"), added)
-    config = _config(path)
-    bos = added.get(config.get("bos_token", ""), before[0] if before else -1)
+    beside = record.get("tokenizer_config") or config(path)
+    bos = added.get(beside.get("bos_token", ""), before[0] if before else -1)
     named = next((added[name] for name in _ENDS if name in added), -1)
-    eos = added.get(config.get("eos_token", ""), behind[-1] if behind else named)
+    eos = added.get(beside.get("eos_token", ""), behind[-1] if behind else named)
     size = len(model.pieces)
     if not all(0 <= token < size for token in (*added.values(), *before, *behind)):
         raise ValueError("a special token is beyond the vocabulary")
     return Tokenizer(model, size, added, hidden, (bos, eos), (before, behind), model.space)
 
 
-def _config(path: str) -> dict[str, str]:
-    """The names of the special tokens, from the file that lies beside."""
+def config(path: str) -> dict[str, str]:
+    """The names of the special tokens, and the chat template, from the files that lie beside a
+    `tokenizer.json`: `tokenizer_config.json`, and `chat_template.jinja` as newer models have it."""
     from tlc.runtime import strict_json
 
-    there = os.path.join(os.path.dirname(path), "tokenizer_config.json")
-    try:
-        with open(there, "rb") as file:
-            found = strict_json.parse(file.read(LONGEST))
-    except (OSError, ValueError):
-        return {}
+    folder = os.path.dirname(path)
     texts = {}
-    for key in ("bos_token", "eos_token"):
-        value = found.get(key) if isinstance(found, dict) else None
+    found = _read(os.path.join(folder, "tokenizer_config.json"))
+    try:
+        record = strict_json.parse(found) if found else {}
+    except ValueError:
+        record = {}
+    for key in CONFIG:
+        value = record.get(key) if isinstance(record, dict) else None
+        if key == "chat_template" and isinstance(value, list):  # several, by their names
+            named = (part for part in value if isinstance(part, dict))
+            value = next((part for part in named if part.get("name") == "default"), None)
+            value = value and value.get("template")
         value = value.get("content") if isinstance(value, dict) else value
         if isinstance(value, str):
             texts[key] = value
-    return texts
+    template = _read(os.path.join(folder, "chat_template.jinja"))
+    return {**texts, CONFIG[2]: template.decode("utf-8", "replace")} if template else texts
+
+
+def _read(path: str) -> bytes:
+    """A file, or nothing where there is none that is of use."""
+    try:
+        with open(path, "rb") as file:
+            found = file.read(LONGEST_CONFIG + 1)
+    except OSError:
+        return b""
+    return found if len(found) <= LONGEST_CONFIG else b""
 
 
 def _around(record: dict[str, Any] | None, added: Mapping[str, int]) -> tuple[list[int], list[int]]:

@@ -12,10 +12,17 @@ import tlc
 from tests.tokenizer.test_gguf import byte_letters
 from tlc.runtime.errors import RunError
 from tlc.runtime.model_file import open_model
-from tlc.runtime.tokenizer import embedded, from_embedded, load_tokenizer
+from tlc.runtime.tokenizer import (
+    about,
+    embedded,
+    embedded_metadata,
+    from_embedded,
+    load_tokenizer,
+)
 from tlc.runtime.tokenizer.huggingface import from_json
 from tlc.runtime.tokenizer.steps import cutter, normaliser
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
+from tlc.serving.chat_template import chat_template
 
 WORDS = ["[UNK]", "[CLS]", "[SEP]", "un", "##able", "##a", "able", "the", ",", "e"]
 
@@ -205,3 +212,42 @@ def test_an_artifact_holds_it_as_it_is(tmp_path: Path) -> None:
     path.write_text(json.dumps(record("WordPiece")))
     found = from_embedded(embedded(open_model(str(path))))
     assert found.encode("unable") == load_tokenizer(str(path)).encode("unable") == [1, 3, 4, 2]
+
+
+CHAT = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}"
+
+
+@pytest.mark.parametrize(
+    ("config", "jinja", "wanted"),
+    [
+        ({"chat_template": CHAT}, None, CHAT),
+        ({"chat_template": CHAT}, "{{ 1 }}", "{{ 1 }}"),
+        ({}, CHAT, CHAT),
+        ({"chat_template": [{"name": "tools", "template": "t"},
+                            {"name": "default", "template": CHAT}]}, None, CHAT),
+        ({"chat_template": [{"name": "tools", "template": "t"}]}, None, None),
+        ({"chat_template": ["x"]}, None, None),
+        ({"chat_template": 3}, None, None),
+        ({}, None, None),
+        (None, None, None),
+    ],
+)  # fmt: skip
+def test_the_chat_template_of_a_folder(
+    tmp_path: Path, config: dict[str, Any] | None, jinja: str | None, wanted: str | None
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(record("BPE")))
+    if config is not None:
+        config |= {"eos_token": {"content": "<|endoftext|>"}}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    if jinja is not None:
+        (tmp_path / "chat_template.jinja").write_text(jinja)
+    file = open_model(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(str(tmp_path / "tokenizer.json"))
+    inside = embedded(file)
+    again = from_embedded(inside)
+    assert (again.eos, again.encode(" the")) == (tokenizer.eos, tokenizer.encode(" the"))
+    for metadata in (about(file), embedded_metadata(inside)):
+        assert metadata.get("tokenizer.chat_template") == wanted
+        if wanted == CHAT:
+            write = chat_template(metadata, tokenizer)
+            assert write([{"role": "user", "content": "a"}]) == "a<|endoftext|>"

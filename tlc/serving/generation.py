@@ -131,8 +131,10 @@ class Generator:
 
 
 def context_length(metadata: Mapping[str, object]) -> int | None:
-    """The tokens that a model was trained to read, `llama.context_length` of a GGUF file."""
+    """The tokens that a model was trained to read: `llama.context_length` of a GGUF file, and
+    `max_position_embeddings` of a `config.json`."""
     found = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    found = metadata.get("max_position_embeddings") if found is None else found
     return found if isinstance(found, int) and found > 0 else None
 
 
