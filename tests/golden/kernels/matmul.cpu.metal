@@ -48,24 +48,25 @@ kernel void matmul_matvec(
             uint planar = height > 2u ? whole / 256u * 256u : 0u;
             if (planar > 0u && !tlc_planes(low, high, tlc_by_blocks, steps, totals, 512u, height, planar, 8, planes, starts, factors, less)) planar = 0u;
             if (planar > 0u) tlc_unit_open();
+            const uint apart = (width + 3u) / 4u;  // short rows that are neighbours would be one stream
             for (uint j = 0u; j < width && planar > 0u; j += 16u) {
                 const uint n = n0 + j;
                 tlc_bytes_dots_q4_0(
                     in1 + (n * 512u + k0) / 32u * 18u, 512u / 32u * 18u, min(16u, width - j), planar, planes, starts, factors, less, height,
                     sums + j, 48u);
             }
-            for (uint j = 0u; j < width && whole > planar; j += 4u) {
+            for (uint j = 0u; j < apart && whole > planar; ++j) {
                 const uint n = n0 + j;
                 device const uchar* row = in1 + (n * 512u + k0) / 32u * 18u + planar / 32u * 18u;
                 uint m = 0u;
                 for (; m + 4u <= height; m += 4u) tlc_integer_dots4_q4_0(
-                    row, 512u / 32u * 18u, min(4u, width - j), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    row, 512u / 32u * 18u, apart, min(4u, (width - j + apart - 1u) / apart), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
                     totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
                 for (; m + 2u <= height; m += 2u) tlc_integer_dots2_q4_0(
-                    row, 512u / 32u * 18u, min(4u, width - j), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    row, 512u / 32u * 18u, apart, min(4u, (width - j + apart - 1u) / apart), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
                     totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
                 for (; m < height; ++m) tlc_integer_dots1_q4_0(
-                    row, 512u / 32u * 18u, min(4u, width - j), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
+                    row, 512u / 32u * 18u, apart, min(4u, (width - j + apart - 1u) / apart), whole - planar, low + m * 512u + planar, high + m * 512u + planar, steps + m * 16u + planar / 32u,
                     totals + m * 16u + planar / 32u, 512u, sums + m * 48u + j, 48u);
 
             }
