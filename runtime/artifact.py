@@ -150,6 +150,8 @@ def _damaged(path: str, reason: str) -> RunError:
 def _check_library(path: str, mapping: mmap.mmap) -> None:
     if mapping[:4] != b"MTLB":
         hint = "build it with `tlc build`" if path.endswith(".tl") else ""
+        if path.endswith((".safetensors", ".gguf", ".mlmodel")):
+            hint = "it is a model: a program loads it with `load_model`, `tlc inspect` shows it"
         raise RunError("E0501", f"{path}: this is not a Metal library", hint)
     if len(mapping) < _HEADER_SIZE:
         raise _damaged(path, f"it has {len(mapping)} bytes, less than the header of a library")

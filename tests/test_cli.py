@@ -49,8 +49,15 @@ def test_an_entry_runs_on_arrays_from_files(
     assert run([*call, "--input", "w=w.npy", "--output", "y.npy"]) == 0
     np.testing.assert_array_equal(np.load("y.npy"), [[2.0, 0.0]])
     capsys.readouterr()
-    assert run(call) == 1
-    assert "`w` of `layer` is missing" in capsys.readouterr().err
+    Path("w.npz").write_bytes(b"PK\x03\x04")
+    for more, message in (
+        ([], "`w` of `layer` is missing"),
+        (["--input", "x=x.npy"], "`x` of `layer` is given twice"),
+        (["--input", "w=w.npz"], "w.npz cannot be read as .npy: it is a .npz"),
+        (["--input", "w=model.tl"], "model.tl cannot be read as .npy: it is no .npy file"),
+    ):
+        assert run([*call, *more]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

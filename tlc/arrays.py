@@ -55,6 +55,22 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def read_npy(path: str) -> np.ndarray[Any, Any]:
+    """The array of a .npy file. Raises RunError E0601."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(6)
+            file.seek(0)
+            if start == b"\x93NUMPY":
+                return np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise RunError("E0601", f"{path} cannot be read as .npy: {reason}") from problem
+    what = "a .npz, which holds several arrays" if start[:2] == b"PK" else "no .npy file"
+    hint = "`numpy.save(path, array)` writes one"
+    raise RunError("E0601", f"{path} cannot be read as .npy: it is {what}", hint)
+
+
 def from_files(items: Sequence[str], entry: Any) -> list[np.ndarray[Any, Any]]:
     """The arguments of an entry from `NAME=FILE.npy` texts, in the order of its parameters.
 
@@ -65,11 +81,9 @@ def from_files(items: Sequence[str], entry: Any) -> list[np.ndarray[Any, Any]]:
         name, equals, path = item.partition("=")
         if not equals:
             raise RunError("E0504", f"`{item}` is not NAME=FILE.npy")
-        try:
-            given[name] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            reason = getattr(problem, "strerror", None) or str(problem)
-            raise RunError("E0601", f"{path} cannot be read as .npy: {reason}") from problem
+        if name in given:
+            raise RunError("E0504", f"`{name}` of `{entry.name}` is given twice")
+        given[name] = read_npy(path)
     names = [p["name"] for p in entry.params]
     unknown = [name for name in given if name not in names]
     for name in [*unknown, *(n for n in names if n not in given)]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc import driver
-from tlc.arrays import NUMPY, write_npy
+from tlc.arrays import NUMPY, read_npy, write_npy
 from tlc.runtime.devices.emulator import broken
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.build import build
@@ -74,9 +74,8 @@ def _array(what: str) -> NDArray[Any]:
     try:
         if colon and count.isdecimal():
             return np.zeros(int(count), np.dtype(dtype))
-        loaded: NDArray[Any] = np.load(what, allow_pickle=False)
-        return loaded
-    except (OSError, ValueError, TypeError) as problem:
+        return read_npy(what)
+    except (ValueError, TypeError, MemoryError) as problem:
         raise RunError("E0504", f"{what} is no array: {problem}") from None
 
 

@@ -239,12 +239,14 @@ def _with_arrays(program: Any, entry: Any, options: dict[str, Any]) -> None:
 
     args = from_files(options["input"], entry)
     write, full = sys.stdout.write, bool(options["print-full"])
+    if options["output"] and len(entry.results) != 1:
+        raise RunError(
+            "E0504",
+            f"`{entry.name}` has {len(entry.results)} results, and --output writes one",
+            "name an entry that has one with --entry" if entry.name == "main" else "",
+        )
     results = call(program, entry, args, write, full)
     if options["output"]:
-        if len(results) != 1:
-            raise RunError(
-                "E0504", f"`{entry.name}` has {len(results)} results, and --output writes one"
-            )
         write_npy(options["output"], results[0])
         return
     from tlc.runtime.text import format_tensor

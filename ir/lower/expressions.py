@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import CompileError, Label
 from tlc.frontend.source import Span
-from tlc.ir.core import Value
+from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import (
     arrays,
@@ -20,7 +20,8 @@ from tlc.ir.lower import (
 )
 from tlc.ir.lower.context import Context, TooLong
 from tlc.ir.lower.control import regions
-from tlc.ir.lower.values import Flag, Lowered, Range, describe, whole
+from tlc.ir.lower.values import Flag, Lowered, Range, describe, truth, whole
+from tlc.ir.opdef import OPS
 
 
 def expression(cx: Context, node: ast.Expr) -> Lowered:
@@ -104,8 +105,43 @@ def _binary_chain(cx: Context, node: ast.Binary) -> Lowered:
                     step.right.span,
                 )
             continue
+        if step.op in ("&&", "||") and reading.is_truth(value):
+            value = _decided_late(cx, step, value)
+            continue
         value = operators.binary(cx, step.op, value, expression(cx, step.right), step)
     return value
+
+
+def _decided_late(cx: Context, node: ast.Binary, left: Lowered) -> Lowered:
+    """`left && right`: a right side with something to check is computed only where run time has to
+    look at it."""
+    around, branch = cx.builder.block, Block()
+    cx.builder.block = branch
+    try:
+        right = expression(cx, node.right)
+        late = reading.is_truth(right) and any(op.name == "check" for op in branch.ops)
+        if late and isinstance(right, Value):
+            right = reading.on_host(cx, right, node.right.span)
+    finally:
+        cx.builder.block = around
+    found = truth(right)
+    if not late or found is None:
+        around.ops += branch.ops
+        return operators.binary(cx, node.op, left, right, node)
+    if isinstance(left, Value):
+        left = reading.on_host(cx, left, node.left.span)
+    chosen = truth(left)
+    assert chosen is not None
+    known, symbol = Block(), cx.program.new_symbol()
+    cx.program.natural.add(symbol)
+    for block in (branch, known):
+        block.ops.append(Op(OPS["yield"], [], {}))
+    both = node.op == "&&"
+    sides = [branch, known] if both else [known, branch]
+    values = (found, Dim.of(0)) if both else (Dim.of(1), found)
+    cx.builder.span = node.span
+    cx.builder.append("if", regions=sides, condition=chosen, ints=((symbol, *values),), results=())
+    return Flag(Dim.of(symbol))
 
 
 def condition(cx: Context, node: ast.Expr) -> bool | Dim:
