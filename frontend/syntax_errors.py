@@ -158,6 +158,8 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return "values that are not equal are told with `!=`"
     if found.kind in OPERATORS and kinds == ["let", "NAME"]:
         return f"`let` gives a name its first value: `let {before.text} = …`"
+    if found.kind == "=" and kinds[1:2] == [","]:
+        return "several names get values as a tuple: `(a, b) = (1, 2)`"
     if found.kind == "=" and "==" in expected:
         return "two values are compared with `==`"
     if found.kind in COMPARISONS and "&&" in expected:

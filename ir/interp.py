@@ -271,9 +271,14 @@ def _placed(op: Op, text: str) -> str:
 
 
 def on_numbers(defn: OpDef, numbers: Sequence[float]) -> float:
-    """An elementwise operation of plain numbers, in double precision; `abs` keeps an integer."""
+    """An elementwise operation of plain numbers, in double precision; `abs` keeps an integer, and
+    so does `pow`, where 64 bits hold it."""
     if defn.name == "abs":
         return abs(numbers[0])
+    if defn.name == "pow" and all(isinstance(n, int) for n in numbers) and 0 <= numbers[1] < 64:
+        power = int(numbers[0]) ** int(numbers[1])
+        if -(2**63) <= power < 2**63:
+            return power
     assert defn.eval is not None
     with np.errstate(all="ignore"):
         return float(defn.eval(np, *map(np.float64, numbers)))

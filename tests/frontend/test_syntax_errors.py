@@ -35,6 +35,7 @@ MISTAKES = {
         "let match = 3\n",
         "let mut x = 3\n",
         "let a, b = f(x)\n",
+        "a, b = f(x)\n",
         "fn (x) { }\n",
         "for i range(3) {\n    print(i)\n}\n",
         "import foo\n",

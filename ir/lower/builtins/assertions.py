@@ -5,14 +5,16 @@ from __future__ import annotations
 from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
-from tlc.ir.dims import Dim
+from tlc.ir.dims import Dim, product
 from tlc.ir.lower import composite, operators, reading, statements, tensors
 from tlc.ir.lower.arguments import Argument
 from tlc.ir.lower.builtins.output import formatted
 from tlc.ir.lower.builtins.table import SPECIAL, arguments
 from tlc.ir.lower.context import Context, where
+from tlc.ir.lower.control import regions
+from tlc.ir.lower.fitting import may_be_equal
 from tlc.ir.lower.texts import Part, part
-from tlc.ir.lower.values import Lowered, describe, truth
+from tlc.ir.lower.values import Flag, Lowered, describe, truth
 
 TRUE, FALSE = Dim.of(1), Dim.of(0)
 
@@ -109,19 +111,25 @@ def _equal(cx: Context, left: Lowered, right: Lowered, node: ast.Call) -> Dim:
 
 
 def _same_elements(cx: Context, left: Lowered, right: Lowered, node: ast.Call) -> Dim:
-    """One read: the number of elements that differ, compared with none."""
     a = tensors.as_tensor(cx, left, right, node.span)
     b = tensors.as_tensor(cx, right, left, node.span)
     if a is None or b is None:
         cx.fail("E0302", f"no `==` of {describe(left)} and {describe(right)}", node.span)
     numbers = not all(isinstance(v, Value | list) for v in (left, right))
     if a.tensor.shape != b.tensor.shape and not numbers:
-        gaps = [x - y for x, y in zip(a.tensor.shape, b.tensor.shape, strict=False)]
-        certain = any(gap.is_static and gap != FALSE for gap in gaps)
+        pairs = list(zip(a.tensor.shape, b.tensor.shape, strict=False))
+        certain = any(one != other and not may_be_equal(one, other) for one, other in pairs)
         if len(a.tensor.shape) != len(b.tensor.shape) or certain:
             return FALSE
-        text = f"whether {a.type} and {b.type} have one shape must be known at build"
-        cx.fail("E0304", text, node.span)
+        alike = product(one.compare("==", other) for one, other in pairs)
+        branches = (lambda: Flag(_none_differs(cx, a, b, node)), lambda: False)
+        found = regions.choose(cx, alike, branches, ((), ()), node.span)
+        return truth(found) or FALSE
+    return _none_differs(cx, a, b, node)
+
+
+def _none_differs(cx: Context, a: Value, b: Value, node: ast.Call) -> Dim:
+    """One read: the number of elements that differ, compared with none."""
     if {a.tensor.dtype, b.tensor.dtype} == {"bool"}:
         a, b = (cx.emit("cast", v, dtype="i32", span=node.span) for v in (a, b))
     places = (node.span, node.span)

@@ -1,4 +1,4 @@
-"""Builtins with two meanings of one name, told apart by their arguments: max, min, layer_norm."""
+"""Builtins with two meanings of one name, told apart by their arguments: max, min, abs, layer_norm."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ def _extreme(name: str) -> Builtin:
 
 
 SPECIAL["max"], SPECIAL["min"] = _extreme("max"), _extreme("min")
+
+
+def _abs(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
+    """Of a whole number that run time finds, one too."""
+    args = arguments(cx, node, first)
+    if len(args) == 1 and not is_number(args[0].value):
+        number = reading.count(cx, args[0].value, args[0].span)
+        if isinstance(number, Dim):
+            found = number * (1 - 2 * number.compare("<", 0))
+            return reading.shortened(cx, found, node.span)
+    return builtin(cx, BUILTINS["abs"], "abs", args, node.span)
+
+
+SPECIAL["abs"] = _abs
 
 
 def _layer_norm(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
