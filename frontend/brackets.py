@@ -151,15 +151,18 @@ class _Mending:
                 blamed = inner
                 other = Label(left.span, "this one would close it, but stands further left")
             self.suspect = None
-        self.report(f"`{bracket.kind}` is never closed", blamed.span, other)
+        source = bracket.span.source
+        rest = source.text[bracket.span.end :].partition("\n")[0].partition("//")[2]
+        hint = "`//` begins a comment; whole numbers are divided by `/`" if closer in rest else ""
+        self.report(f"`{bracket.kind}` is never closed", blamed.span, other, hint)
         end = self.out[-1].span.end
         span = Span(bracket.span.source, end, end)
         self.out.append(Token(closer, closer, span))
 
-    def report(self, message: str, span: Span, other: Label | None = None) -> None:
+    def report(self, message: str, span: Span, other: Label | None = None, hint: str = "") -> None:
         others = () if other is None else (other,)
         if len(self.problems) < MOST_ERRORS:
-            self.problems.append(Diagnostic("E0101", message, span, others=others))
+            self.problems.append(Diagnostic("E0101", message, span, others=others, hint=hint))
 
     def finish(self) -> list[Token]:
         # of brackets that the end of the file leaves open, the innermost ones say enough

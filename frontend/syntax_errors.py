@@ -138,7 +138,7 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
     if joined and found.kind in ("=", before.kind):
         target = start.span.to(line[-2].span).text
         return f"write `{target} = {target} {before.text} …`"
-    if found.kind in ("=", "in") and kinds[:2] == ["for", "("]:
+    if found.kind in ("=", "in") and (kinds[:2] == ["for", "("] or kinds == ["for", "NAME"]):
         return "a loop over numbers is written `for i in range(n) { … }`"
     if found.kind == ".." and "=>" in expected:
         return "a range of values is a condition behind a name: `n if n < 5 => …`"
@@ -160,11 +160,17 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"`let` gives a name its first value: `let {before.text} = …`"
     if found.kind == "=" and kinds[1:2] == [","]:
         return "several names get values as a tuple: `(a, b) = (1, 2)`"
+    if found.kind == "=" and kinds[:2] == ["NAME", "="]:
+        return f"one name gets a value at a time: `{line[2].text} = …`, then `{start.text} = …`"
+    if found.kind == "{" and kinds == ["fn", "NAME"]:
+        return "a function is written `fn name(x: T) { … }`, the program itself `main { … }`"
+    if start.text == "main" and found.kind == "{":
+        return "`main { … }` has no parameters"
     if found.kind == "=" and "==" in expected:
         return "two values are compared with `==`"
     if found.kind in COMPARISONS and "&&" in expected:
         return "comparisons do not chain: join two of them with `&&`"
-    if "?" in (found.kind, *kinds) or (found.kind == "if" and "NEWLINE" in expected):
+    if "?" in (found.kind, *kinds) or (found.kind == "if" and before.kind in OPERAND_ENDS):
         return "a choice between values is written `if c then a else b`"
     if found.kind == ":" and before.kind == "STRING" and "=>" not in expected:
         return "there are no dictionaries: the fields of a `struct` have names"

@@ -276,7 +276,7 @@ def on_numbers(defn: OpDef, numbers: Sequence[float]) -> float:
     if defn.name == "abs":
         return abs(numbers[0])
     if defn.name == "pow" and all(isinstance(n, int) for n in numbers) and 0 <= numbers[1] < 64:
-        power = int(numbers[0]) ** int(numbers[1])
+        power: int = int(numbers[0]) ** int(numbers[1])
         if -(2**63) <= power < 2**63:
             return power
     assert defn.eval is not None

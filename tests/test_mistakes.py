@@ -37,6 +37,8 @@ MISTAKES = {
         "struct P { x: float, y: float }\nlet p = P { x: 1.0, y: 2.0 }\nprint(p.z)\n",
         "struct P { x: float }\nimpl P { fn norm(self) -> float { self.x } }\n"
         "let p = P { x: 1.0 }\nprint(p.nrom())\nprint(P::norn())\n",
+        "struct P { x: float }\nimpl P { fn twice(self) -> float { x * 2 } }\n"
+        "print(P { x: 1.0 }.twice(), P.twice)\nprint(P.new())\n",
         "fn same<T>(a: T, b: T) -> T { a }\nprint(same(1, tensor([2.0])))\n",
         "fn same<T>(a: T) -> T { a }\nprint(same<int, int>(1))\n",
     ],

@@ -205,6 +205,11 @@ class Context:
 
     # ---- names --------------------------------------------------------------------------------
 
+    def _own(self) -> Lowered:
+        """The `self` of the method around."""
+        scope = self.scope.find("self")
+        return None if scope is None else scope.names["self"]
+
     def lookup(self, name: str, span: Span) -> Lowered:
         """The value of a name. Reports an unknown one with the nearest known names."""
         scope = self.scope.find(name)
@@ -223,6 +228,10 @@ class Context:
             hint = "it is given a value only further down"
         elif name in self.program.functions or name in BUILTINS:
             hint = f"`{name}` is a function; call it: `{name}(...)`"
+        elif name in self.program.structs:
+            hint = f"it is a struct; its functions are called as `{name}::new(...)`"
+        elif isinstance(own := self._own(), Struct) and name in own.fields:
+            hint = f"a method reads its fields as `self.{name}`"
         elif name in SPELLINGS:
             hint = f"it is a type; numbers become one with `x as {name}`"
         elif name in elsewhere.NAMES:

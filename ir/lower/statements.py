@@ -11,10 +11,12 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, expressions, indexing, patterns, structs, tensors
+from tlc.ir.lower.composite import is_composite
 from tlc.ir.lower.context import RESULT, RETURNED, SKIP, Context, Scope, TooLong
 from tlc.ir.lower.control import following, regions, returns
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.signature import bound_symbols, declared, unify
+from tlc.ir.lower.type_names import is_tensor_type
 from tlc.ir.lower.types import convert
 from tlc.ir.lower.values import Lowered, Poison, describe, is_number
 
@@ -229,6 +231,7 @@ def _let(
 ) -> None:
     value = _value(cx, node)
     if type is not None:
+        value = _laid_out(cx, value, type, node.span)
         value = tensors.widened(cx, value, type, node.span)
         shown = next(ast.targets(names), "()")
         value = convert(cx, type, value, node.span, f"`{shown}`", bound_symbols(cx, type))
@@ -245,6 +248,16 @@ def named(
         return
     for name, part in zip(names, taken_apart(cx, value, len(names), span), strict=True):
         yield from named(cx, (name,) if isinstance(name, str) else name, part, span)
+
+
+def _laid_out(cx: Context, value: Lowered, node: ast.TypeExpr, span: Span) -> Lowered:
+    """A flat array of numbers in the declared shape of a tensor, where that has several axes."""
+    flat = isinstance(value, list) and len(value) > 0 and not any(map(is_composite, value))
+    if not flat or not is_tensor_type(node) or len(node.dims or ()) < 2:
+        return value
+    type = declared(cx, node, bound_symbols(cx, node))
+    known = all(d.is_static for d in type.shape)
+    return literal(cx, value, type.dtype, span, type.shape) if known else value
 
 
 def taken_apart(cx: Context, value: Lowered, count: int, span: Span) -> Sequence[Lowered]:

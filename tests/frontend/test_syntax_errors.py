@@ -21,6 +21,7 @@ MISTAKES = {
         "let x: float16[2) = 3\n",
         "x = (1 + 2))\n",
         "x = [1,\n     2\ny = 4\n",
+        "x = f(7 // 2)\ny = 3\n",
         'print("abc)\nx = 3\n',
     ],
     "braces": [
@@ -29,6 +30,8 @@ MISTAKES = {
         "main {\n    while x {\n        y = 1\n    z = 2\n}\n",
         "x = 1\n}\ny = 2\n",
         "main {\n    fn f() { 1 }\n}\n",
+        "main() { 1 }\n",
+        "fn main { 1 }\n",
     ],
     "names": [
         "let = 3\n",
@@ -69,6 +72,8 @@ MISTAKES = {
         "for i in x:\n    print(i)\n",
         "enum Color { Red, Green }\n",
         "switch (x) { case 1: break; }\n",
+        "x = y = 3\n",
+        "for i = 0 to 5 { }\n",
     ],
     "expressions": [
         "x = 1 +\n",
@@ -85,6 +90,7 @@ MISTAKES = {
         "H(X) <- \n",
         "P(X), Q(X)\n",
         "x = [i * 2 for i in y]\n",
+        "f(a if b else c)\n",
         "let f = lambda x: x + 1\n",
     ],
     "characters": [

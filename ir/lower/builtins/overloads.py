@@ -1,4 +1,4 @@
-"""Builtins with two meanings of one name, told apart by their arguments: max, min, abs, layer_norm."""
+"""Builtins with two meanings of one name, told apart by their arguments: max, abs, layer_norm."""
 
 from __future__ import annotations
 
