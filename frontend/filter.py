@@ -1,8 +1,9 @@
 """Raw tokens in, the parser's tokens out: it decides what an LALR(1) grammar cannot.
 
 * Where a statement ends: at a newline, unless a bracket is open, the line ends in an operator, a
-  comma or an opening bracket, or the next one starts with `else`, `.` or `->`. The parser sees one
-  `NEWLINE` after every statement, also before a `}`.
+  comma or an opening bracket, or the next one starts with `else`, `.`, `->` or an operator that
+  needs something before it, such as `&&`. The parser sees one `NEWLINE` after every statement, also
+  before a `}`.
 * Which words are keywords here: `test` is one before a name, `and` between two operands, `not`
   before an operand; anywhere else they are names.
 * What a `{` opens: a block, the fields of a struct literal (`STRUCT_OPEN`) or a set (`SET_OPEN`).
@@ -39,8 +40,11 @@ CONTINUING = (
 )
 """A line that ends in one of these goes on with the next."""
 
-LEADING = ("else", ".", "->")
+LEADING = words("else . -> |")
 """A line that starts with one of these goes on with the one before."""
+
+JOINING = words("|| && == != <= >= + * / % @ **")
+"""So does one of these, which need something before them, among statements."""
 
 DECLARING = {
     "test": "{",
@@ -139,7 +143,9 @@ class _Arranging:
             if token.kind in STATEMENT_HEADS:
                 return last.kind != "=>"
             awaited = token.kind == "{" and bool(level.heads)
-            return not (last.kind in CONTINUING or token.kind in LEADING or awaited)
+            joins = token.text in INFIX_KINDS and self.follows(at, OPERANDS | {"!"})
+            joins = joins or (token.kind in JOINING and level.holds in STATEMENT_LINES)
+            return not (last.kind in CONTINUING or token.kind in LEADING or awaited or joins)
         if token.text in INFIX_WORDS or token.kind == "else":
             return False
         if self.ended_body and (token.kind in OPERANDS or token.kind in KEYWORDS):
