@@ -84,6 +84,15 @@ def test_the_ir_behind_a_pass(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert before.startswith("// after canonical\n")
     assert "fused" not in before
     assert after.count("= fused(") == 2
+    for options, message in (
+        (
+            ["--dump-after", "nothing"],
+            "no pass is called `nothing`\n  hint: there are all, canonical",
+        ),
+        (["--size", "N=3"], "`--size` is for --report"),
+    ):
+        assert run(["build", "model.tl", *options]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_check_says_nothing_of_a_good_program(

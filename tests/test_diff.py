@@ -94,5 +94,8 @@ def test_other_libraries(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "a.metallib: this is a Metal library, but not one that tlc wrote" in (
         capsys.readouterr().err
     )
+    Path("text.metallib").write_text("no library")
+    assert run(["diff", "text.metallib", "c.metallib"]) == 1
+    assert "it does not begin as a Metal library" in capsys.readouterr().err
     assert run(["diff", "c.metallib", "gone.metallib"]) == 1
     assert "E0501" in capsys.readouterr().err

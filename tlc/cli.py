@@ -50,6 +50,8 @@ def run(argv: list[str]) -> int:
 def _build(path: str, options: dict[str, Any]) -> int:
     from tlc import driver
 
+    if options["size"] and not options["report"]:
+        raise RunError("E0504", "`--size` is for --report, which was not asked for")
     if options["range"]:
         return _range(path, options)
     if options["target"] == "coreml":
@@ -165,6 +167,8 @@ def _bench(path: str, options: dict[str, Any]) -> int:
 def _inspect(path: str, options: dict[str, Any]) -> int:
     from tlc.inspect import inspect
 
+    if options["size"] and not options["report"]:
+        raise RunError("E0504", "`--size` is for --report, which was not asked for")
     sizes = options["size"] if options["report"] else None
     print(inspect(path, as_json=bool(options["json"]), kernel=options["kernel"], sizes=sizes))
     return 0

@@ -29,6 +29,7 @@ def diff(first: str, second: str) -> str:
     foreign = [is_foreign(path) for path in (first, second)]
     if foreign[0] != foreign[1]:
         other = (first, second)[foreign.index(True)]
+        library_record(other)
         raise RunError("E0501", f"{other}: this is a Metal library, but not one that tlc wrote")
     describe = _library if foreign[0] else _artifact
     a, b = describe(first), describe(second)

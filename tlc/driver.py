@@ -285,13 +285,19 @@ def _optimise(
     from tlc.codegen.plan import count_operations
     from tlc.ir.passes import BEFORE_FUSION, FUSION, optimise
 
+    ran = ["all"]
+
     def after(name: str, module: Module) -> None:
+        ran.append(name)
         if name in dump_after or "all" in dump_after:
             flow.dumped.append(f"// after {name}\n{_show_ir(module)}")
 
     optimise(module, flow.warnings.append, after, verify, _stored(store) + BEFORE_FUSION)
     operations = {f.name: count_operations(f) for f in module.funcs}
     optimise(module, flow.warnings.append, after, verify, FUSION)
+    for name in dump_after:
+        if name not in ran:
+            raise RunError("E0504", f"no pass is called `{name}`", f"there are {', '.join(ran)}")
     return operations
 
 

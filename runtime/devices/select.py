@@ -55,5 +55,8 @@ def open_device(name: str = "auto") -> Device:
                 raise RunError("E0702", f"the emulator cannot be used: {reason}")
             device = emulator.EmulatorDevice("checked" if name == "emulator" else "fast")
         case _:
-            raise RunError("E0702", f"no device is named {name!r}", f"devices: {', '.join(NAMES)}")
+            hint = f"devices: {', '.join(NAMES)}, reference"
+            if "," in name:
+                hint = "two devices are for --diff, which compares them"
+            raise RunError("E0702", f"no device is named {name!r}", hint)
     return device  # type: ignore[no-any-return]

@@ -358,5 +358,5 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device("gpu")
     assert str(caught.value) == (
         "error[E0702]: no device is named 'gpu'\n  hint: devices: auto, metal, metal-objc,"
-        " cpu, emulator, emulator-fast"
+        " cpu, emulator, emulator-fast, reference"
     )
