@@ -68,4 +68,4 @@ def place(op: Op) -> str:
     """Where an operation was written: `linear.tl:12`."""
     if op.span is None:
         return "?"
-    return f"{op.span.source.name.rsplit('/', 1)[-1]}:{op.span.line}"
+    return op.span.place

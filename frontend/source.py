@@ -52,6 +52,13 @@ class Span:
     def line(self) -> int:
         return self.source.position(self.start)[0]
 
+    @property
+    def place(self) -> str:
+        """Where it begins, as artifacts and run-time messages show it: `linear.tl:12`. What is no
+        text in the name of the file is escaped."""
+        file = self.source.name.rsplit("/", 1)[-1]
+        return f"{file.encode(errors='backslashreplace').decode()}:{self.line}"
+
     def __str__(self) -> str:
         line, column = self.source.position(self.start)
         return f"{self.source.name}:{line}:{column}"

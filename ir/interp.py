@@ -267,7 +267,7 @@ class Frame:
 def _placed(op: Op, text: str) -> str:
     if op.span is None:
         return text
-    return f"{op.span.source.name.rsplit('/', 1)[-1]}:{op.span.line}: {text}"
+    return f"{op.span.place}: {text}"
 
 
 def on_numbers(defn: OpDef, numbers: Sequence[float]) -> float:

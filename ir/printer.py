@@ -87,7 +87,7 @@ class _Printer:
 
 def _line(op: Op) -> str:
     assert op.span is not None
-    return f"{op.span.source.name.rsplit('/', 1)[-1]}:{op.span.line}"
+    return op.span.place
 
 
 def show_attr(value: Any, kind: str = "") -> str:

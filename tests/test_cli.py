@@ -1,6 +1,9 @@
 """The command line: what each command prints, and its exit code."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +214,24 @@ def test_a_program_that_only_defines_functions(
     found = capsys.readouterr()
     assert found.out == ""
     assert found.err == "nothing to run: the program only defines f\n"
+
+
+def test_streams_that_are_closed_or_full(folder: Path) -> None:
+    command = f'"{sys.executable}" -m tlc run model.tl --device reference'
+    for more, message in (("<&-", ""), (">&-", ""), (">/dev/full", "the output cannot be written")):
+        if "full" in more and not Path("/dev/full").exists():
+            continue
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        shell = ["sh", "-c", f"{command} {more}"]
+        done = subprocess.run(shell, capture_output=True, text=True, env=env)
+        assert (done.returncode, "Traceback" in done.stderr) == (1 if message else 0, False)
+        assert message in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+def test_a_program_whose_name_is_no_text(folder: Path) -> None:
+    source, made = os.fsdecode(b"n\xff.tl"), os.fsdecode(b"o\xff.metallib")
+    Path(source).write_text("assert(1 < 2)\nprint(ones([2]) * 2)\n")
+    assert run(["build", source, "-o", made]) == 0
+    for file, device in ((source, "reference"), (made, "reference"), (made, "cpu")):
+        assert run(["run", file, "--device", device]) == 0

@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 the program or model is wrong, 2 the command line is, 130 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -21,6 +22,26 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Run one command; the exit code."""
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # it was closed before we began
+            setattr(sys, stream, open(os.devnull, mode))  # noqa: SIM115
+    try:
+        code = _run_command(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        pass  # the reader of our output is gone; nothing can be told to it
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        print(f"tlc: the output cannot be written: {problem.strerror}", file=sys.stderr)
+    # what is left to write goes nowhere
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _run_command(argv: list[str]) -> int:
+    """Run one command and show what is wrong; the exit code."""
     try:
         command, arguments, options = parse(argv)
     except Help as text:
@@ -33,11 +54,10 @@ def run(argv: list[str]) -> int:
         return COMMANDS[command](*arguments, options)
     except RunError as problem:
         _show_run_error(problem, options)
-    except BrokenPipeError:
-        # the reader of our output is gone; nothing can be told to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
+    except OSError:
+        raise
     except Exception as problem:
         if not _show_compile_error(problem, options):
             raise

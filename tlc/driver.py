@@ -151,7 +151,7 @@ def build(
     with flow.stage("render"):
         from tlc.codegen.kernels import module_text
 
-        name = os.path.basename(path)
+        name = os.path.basename(path).encode(errors="backslashreplace").decode()
         texts: dict[str, str] = {
             p.profile.name: module_text(p.kernels, p.profile, name) for p in planned.profiles
         }

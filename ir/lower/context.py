@@ -343,4 +343,4 @@ class Context:
 
 def where(span: Span) -> str:
     """A place as run-time messages show it: `linear.tl:12`."""
-    return f"{span.source.name.rsplit('/', 1)[-1]}:{span.line}"
+    return span.place
