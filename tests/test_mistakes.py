@@ -53,6 +53,7 @@ MISTAKES = {
         "let x: float16[3] = ones([2])\n",
         "tensor w: float16[2, 3] = [1.0, 2.0]\n",
         "let x = tensor<float8>([1.0])\n",
+        "let x: float16[1, 2] = [(1, ones([2]))]\n",
         'print("abc" as float16)\n',
     ],
     "statements": [

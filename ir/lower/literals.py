@@ -13,7 +13,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.composite import leaves
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, describe, is_number, whole
+from tlc.ir.lower.values import Lowered, Struct, describe, first_piece, is_number, whole
 from tlc.ir.types import FLOATS, TensorType, show_shape
 
 LISTED = 64  # a constant of at most so many numbers is kept as a list that people can read
@@ -74,6 +74,7 @@ def own_dtype(value: Lowered) -> str:
 def _assembled(cx: Context, value: Lowered, dtype: str, span: Span) -> Value:
     """A nested array that holds tensors or sizes, put together from its parts."""
     cx.builder.span = span
+    value = first_piece(value)
     match value:
         case Value():
             return cx.builder.cast(value, dtype)
@@ -92,6 +93,9 @@ def _assembled(cx: Context, value: Lowered, dtype: str, span: Span) -> Value:
             if any(row.tensor.shape[1:] != rows[0].tensor.shape[1:] for row in rows):
                 cx.fail("E0301", "the parts of this array have different shapes", span)
             return cx.emit("concat", *rows, axis=0, span=span) if rows[1:] else rows[0]
+        case tuple() | Struct():
+            text = f"a tensor is made of numbers, and this holds {describe(value)}"
+            cx.fail("E0302", text, span)
     return literal(cx, value, dtype, span)
 
 

@@ -221,10 +221,10 @@ def _branch(scope: Scope, depth: int, test: str) -> None:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> str:
-    """The text of a program with a function `f`."""
+def programs(draw: st.DrawFn, most: int = 7) -> str:
+    """The text of a program with a function `f` of at most so many statements."""
     scope = Scope(draw, dict(PARAMS))
-    for _ in range(draw(st.integers(1, 7))):
+    for _ in range(draw(st.integers(1, most))):
         statement(scope, 0)
     shown = draw(st.lists(st.sampled_from(list(scope.shapes)), min_size=1, max_size=3, unique=True))
     results = ", ".join(shown)

@@ -1,37 +1,52 @@
 """Random programs give the same on the cpu device, in the reference interpreter, and before all
 passes.
 
-A failure is shrunk by hypothesis to a short program, which is printed and can be run as it is.
+A failure is shrunk by hypothesis to a short program, which is printed and written to a file that
+runs as it is.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
-import tlc
+from tests.differential.disagreement import agree, alike
 from tests.differential.programs import programs
+from tlc.cli import run as command
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source
 from tlc.ir.core import Func
 from tlc.ir.interp import run
 from tlc.ir.lower import lower
+from tlc.ir.opdef import OPS
 
 PARTS = 8
 EXAMPLES = int(os.environ.get("TLC_FUZZ", "2000")) // PARTS
 
 
-def arguments(n: int, m: int, k: int) -> list[np.ndarray]:
-    rng = np.random.default_rng((n, m, k))
+def search(part: int, examples: int, check: Callable[[str], object], most: int = 7) -> None:
+    """Try random programs of at most so many statements; the shortest that fails is tried last."""
 
-    def normal(*shape: int) -> np.ndarray:
-        return rng.uniform(-1, 1, shape).astype(np.float16)
+    @seed(part)
+    @settings(
+        max_examples=examples,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(programs(most))
+    def each(text: str) -> None:
+        check(text)
 
-    ids = rng.integers(0, max(min(n, m), 1), k).astype(np.int32)
-    return [normal(n, 6), normal(n, 6), normal(6, 6), normal(6), normal(m, 6), normal(n, m), ids]
+    each()
 
 
 def meaning(text: str) -> Func:
@@ -43,61 +58,47 @@ def meaning(text: str) -> Func:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_cpu_agrees_with_the_reference(part: int) -> None:
-    @seed(part)
-    @settings(
-        max_examples=EXAMPLES,
-        derandomize=False,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(programs())
-    def agree(text: str) -> None:
-        note(text)
+def test_the_cpu_agrees_with_the_reference(part: int, tmp_path: Path) -> None:
+    def check(text: str) -> None:
         plain = meaning(text)
-        reference = tlc.compile("fuzz.tl", text=text, device="reference")
-        cpu = tlc.compile("fuzz.tl", text=text, device="cpu")
-        for sizes in ((1, 2, 3), (5, 9, 1)):
-            args = arguments(*sizes)
-            expected = reference.run("f", *args)
-            for device, found in (("cpu", cpu.run("f", *args)), ("plain", run(plain, args))):
-                for at, (a, b) in enumerate(zip(expected, found, strict=True)):
-                    note(f"{device}, sizes {sizes}, result {at}")
-                    assert a.shape == b.shape
-                    # Values are of size one. The devices run the same fused operations in float32
-                    # and round where they store, `plain` rounds after every operation: a value
-                    # moves by units of 2^-11 here and there, and up to 50 operations hand it on.
-                    np.testing.assert_allclose(
-                        a.astype(np.float32), b.astype(np.float32), rtol=0.05, atol=0.05
-                    )
+        for args, expected in agree(text, ("reference", "cpu"), tmp_path):
+            alike(expected, run(plain, args), "before all passes")
 
-    agree()
+    search(part, EXAMPLES, check)
 
 
 @pytest.mark.fuzz
-def test_the_apple_kernels_agree_with_the_reference_and_break_no_rule() -> None:
-    @seed(PARTS)
-    @settings(
-        max_examples=max(EXAMPLES // 50, 5),  # each compiles its kernels with every check
-        derandomize=False,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(programs())
-    def agree(text: str) -> None:
-        note(text)
-        reference = tlc.compile("fuzz.tl", text=text, device="reference")
-        emulated = tlc.compile("fuzz.tl", text=text, device="emulator")
-        for sizes in ((1, 2, 3), (5, 9, 1)):
-            args = arguments(*sizes)
-            for a, b in zip(reference.run("f", *args), emulated.run("f", *args), strict=True):
-                note(f"sizes {sizes}")
-                assert a.shape == b.shape
-                # as for the cpu device above
-                np.testing.assert_allclose(
-                    a.astype(np.float32), b.astype(np.float32), rtol=0.05, atol=0.05
-                )
+def test_the_apple_kernels_agree_with_the_reference_and_break_no_rule(tmp_path: Path) -> None:
+    # each program compiles its kernels with every check
+    examples = max(EXAMPLES // 50, 5)
+    search(PARTS, examples, lambda text: agree(text, ("reference", "emulator"), tmp_path))
 
-    agree()
+
+@contextmanager
+def faulty_kernels() -> Iterator[None]:
+    """Kernels that compute a cosine where a program says tanh; what the operation means stays."""
+    op, other = OPS["tanh"], OPS["cos"]
+    right = {face: getattr(op, face) for face in ("msl", "lanes")}
+    for face in right:
+        object.__setattr__(op, face, getattr(other, face))
+    try:
+        yield
+    finally:
+        for face, text in right.items():
+            object.__setattr__(op, face, text)
+
+
+def test_a_difference_is_shrunk_to_a_file_that_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(device: str) -> str:
+        assert command(["run", str(tmp_path / "disagree.tl"), "--device", device]) == 0
+        return capsys.readouterr().out
+
+    with faulty_kernels():
+        with pytest.raises(AssertionError):
+            search(1, 40, lambda text: agree(text, ("reference", "cpu"), tmp_path), most=2)
+        assert printed("reference") != printed("cpu")
+    lines = (tmp_path / "disagree.tl").read_text().split("fn f(")[1].split("}")[0].splitlines()
+    assert len(lines) <= 5, "the head, one statement or two, and the result"
+    assert printed("reference") == printed("cpu")

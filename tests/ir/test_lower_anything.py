@@ -55,7 +55,8 @@ NAMED = ["dim: 0", "dim: -1", "keepdim: true", "device: gpu", "eps: 0.5", "axis:
 TYPES = ["int", "float", "bool", "string", "float16", "float32", "float16[2]", "thing"]
 
 
-def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+def larger(smaller: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    inner = st.deferred(lambda: smaller)  # which a failure would spell out, level by level
     arguments = st.lists(st.one_of(inner, inner, st.sampled_from(NAMED)), max_size=4)
     return st.one_of(
         st.tuples(inner, st.sampled_from(BINARY), inner).map(lambda p: f"({p[0]} {p[1]} {p[2]})"),
@@ -102,7 +103,8 @@ ALONG = [
 ]  # fmt: skip
 
 
-def larger_tensor(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+def larger_tensor(smaller: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    inner = st.deferred(lambda: smaller)
     other = st.one_of(inner, inner, numbers)
     index = st.one_of(numbers, st.sampled_from([":", "1:", ":-1", "0:k", "i", "N-1:"]))
     return st.one_of(
