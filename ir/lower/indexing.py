@@ -10,7 +10,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.control.handed import elements_dtype
+from tlc.ir.lower.control.handed import element_type
 from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.values import (
     Lowered,
@@ -151,11 +151,11 @@ def _late_part(
 ) -> Lowered:
     """A part whose ends only run time knows: of an array of numbers a tensor; of a string, one of
     its parts, chosen by branches."""
-    dtype = elements_dtype(value) if isinstance(value, list) else None
-    if dtype is not None:
+    row = element_type(value) if isinstance(value, list) else None
+    if row is not None:
         from tlc.ir.lower.literals import literal
 
-        table, size = literal(cx, value, dtype, item.span), Dim.of(len(value))
+        table, size = literal(cx, value, row.dtype, item.span), Dim.of(len(value))
         return _cut(cx, table, 0, from_front(cx, low, size), from_front(cx, high, size), item.span)
     both = isinstance(low, Dim) and isinstance(high, Dim)
     if not isinstance(value, str) or (both and len(value) > LONGEST_CUT):

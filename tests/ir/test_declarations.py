@@ -74,7 +74,7 @@ STATEMENTS: list[tuple[str, str, str, str]] = [
     # arrays and strings of the build
     ("get(v, 2)", "E0303", "2", "index 2 is out of range for 2 elements"),
     ("get(v, 0.5)", "E0303", "0.5", "an index is a whole number, and this is 0.5"),
-    ("append(x, 1)", "E0302", "x", "an array known at build is needed, and this is f16[2, 3]"),
+    ("append(x, 1)", "E0302", "1", "a row of f16[2, 3] is f16[3], and this is int"),
     ('IntVec(1, "a")', "E0302", 'IntVec(1, "a")', "an element of `IntVec` must be int"),
     ('to_int("1.5")', "E0305", '"1.5"', '"1.5" is not a whole number'),
     ("to_int(x)", "E0302", "x", "f16[2, 3] is no whole number"),

@@ -75,16 +75,19 @@ def _reshape(cx: Context, node: ast.Call, x: Argument, shape: Argument) -> Value
 
 def _to_join(
     cx: Context, node: ast.Call, first: list[Argument]
-) -> tuple[list[Value], list[Span], Argument | None]:
+) -> tuple[list[Value], list[Span], Argument | None, bool]:
     """`concat(a, b, dim)` and `concat([a, b], dim)`: the tensors of either form, and the axis.
 
-    An array beside tensors is one tensor, unless what it holds has as many axes as they have.
+    An array beside tensors is one tensor, unless what it holds has as many axes as they have. The
+    last says whether it is one tensor alone: then its rows are joined, as NumPy does, so that an
+    array which is a tensor in a loop of run time means what it did.
     """
     args = arguments(cx, node, first)
     dims = [a for a in args if a.name in ("dim", "axis") or (a.name is None and _is_axis(a))]
     alone = len(args) - len(dims) == 1
     ranks = {a.value.tensor.rank for a in args if isinstance(a.value, Value)}
     items: list[Argument] = []
+    several = False
     for arg in args:
         if arg in dims:
             continue
@@ -98,7 +101,8 @@ def _to_join(
         items += [Argument(item, arg.span) for item in arg.value] if several else [arg]
     if not items or len(dims) > 1:
         cx.fail("E0203", "tensors and at most one axis are needed", node.span)
-    return _alike(cx, items), [item.span for item in items], dims[0] if dims else None
+    table = alone and len(items) == 1 and isinstance(items[0].value, Value) and not several
+    return _alike(cx, items), [item.span for item in items], dims[0] if dims else None, table
 
 
 def _alike(cx: Context, items: Sequence[Argument]) -> list[Value]:
@@ -119,13 +123,22 @@ def _is_axis(arg: Argument) -> bool:
 
 
 def _concat(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
-    values, places, dim = _to_join(cx, node, first)
+    values, places, dim, table = _to_join(cx, node, first)
+    if table and values[0].tensor.rank > 1:
+        axis = need_axis(cx, dim, values[0].tensor.rank - 1, node.span)
+        moved = _rows_at(cx, values[0], axis, node.span)
+        shape = moved.tensor.shape
+        joined = (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+        return cx.builder.reshape(moved, joined)
     axis = need_axis(cx, dim, values[0].tensor.rank, node.span)
     return _joined(cx, values, places, axis, node.span)
 
 
 def _stack(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
-    values, places, dim = _to_join(cx, node, first)
+    values, places, dim, table = _to_join(cx, node, first)
+    if table and values[0].tensor.rank:
+        axis = need_axis(cx, dim, values[0].tensor.rank, node.span)
+        return _rows_at(cx, values[0], axis, node.span)
     axis = need_axis(cx, dim, values[0].tensor.rank + 1, node.span)
     for value, place in zip(values, places, strict=True):
         if value.type != values[0].type:
@@ -133,6 +146,13 @@ def _stack(cx: Context, node: ast.Call, first: list[Argument]) -> Value:
             cx.fail("E0301", text, place)
     lifted = [cx.emit("unsqueeze", v, dim=axis, span=node.span) for v in values]
     return _joined(cx, lifted, places, axis, node.span)
+
+
+def _rows_at(cx: Context, value: Value, axis: int, span: Span) -> Value:
+    """A tensor whose first axis has become another one."""
+    axes = [*range(1, value.tensor.rank)]
+    axes.insert(axis, 0)
+    return value if axis == 0 else cx.emit("permute", value, axes=tuple(axes), span=span)
 
 
 def _joined(

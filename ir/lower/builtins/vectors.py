@@ -63,10 +63,14 @@ def _need_list(cx: Context, arg: Argument) -> list[Lowered]:
 
 @special("append push", "v: any, x: any")
 def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> Lowered:
-    """One element more; of a tensor of one axis too, which an array is in a loop of run time."""
-    if isinstance(v.value, Value) and v.value.tensor.rank == 1:
-        more = literal(cx, [x.value], v.value.tensor.dtype, x.span)
-        return cx.emit("concat", v.value, more, axis=0, span=node.span)
+    """One element more; of a tensor too, one more row, which an array is in a loop of run time."""
+    if isinstance(v.value, Value) and v.value.tensor.rank:
+        row = v.value.tensor.with_shape(v.value.tensor.shape[1:])
+        if row.shape and not (isinstance(x.value, Value) and x.value.tensor.shape == row.shape):
+            text = f"a row of {v.value.type} is {row}, and this is {describe(x.value)}"
+            cx.fail("E0302", text, x.span)
+        more = literal(cx, [x.value], row.dtype, x.span)
+        return cx.emit("concat", v.value, more, axis=0, span=node.span, places=[v.span, x.span])
     items = _need_list(cx, v)
     return arrays.alike(items, [*items, arrays.element(cx, items, x.value, x.span)])
 

@@ -19,15 +19,16 @@ from tlc.ir.lower import composite, expressions, reading, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
 from tlc.ir.lower.control import regions
 from tlc.ir.lower.control.handed import (
+    as_rows,
     as_type,
     blank,
+    cannot_grow,
     grown,
     host_number,
     is_count,
     plain,
 )
 from tlc.ir.lower.control.merge import Region
-from tlc.ir.lower.literals import literal
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import Lowered, Text, describe, is_number, whole
 from tlc.ir.types import TensorType
@@ -54,14 +55,14 @@ class Findings:
     `promoted` are numbers that are tensors behind a pass, or nothing yet, and so have to be ones
     before the loop (of a type; None for the opposite). `loose` are the axes of tensors whose size
     a pass changes. Sizes and numbers that begin equal are taken to stay equal within each of the
-    `groups`, which split where they do not. `vectors` are arrays of numbers whose length changes,
-    and the dtypes of the tensors that they are instead.
+    `groups`, which split where they do not. `vectors` are arrays whose length changes, and
+    what the rows of the tensors are that they are instead.
     """
 
     promoted: dict[str, TensorType | None] = field(default_factory=dict)
     loose: dict[tuple[str, int], None] = field(default_factory=dict)  # a set, in order
     groups: dict[str, int] = field(default_factory=dict)
-    vectors: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, TensorType] = field(default_factory=dict)
 
 
 class Attempt:
@@ -92,8 +93,8 @@ class Attempt:
         cx, new = self.cx, self.cx.program.new_symbol
         entry = ONE if test is None else _dim(expressions.condition(cx, test))
         given = {name: scope.names[name] for name, scope in self.names.items()}
-        for name, dtype in self.findings.vectors.items():
-            given[name] = literal(cx, given[name], dtype, self.span)
+        for name, row in self.findings.vectors.items():
+            given[name] = as_rows(cx, given[name], row, self.span)
         before = composite.flat(given)
         arguments = self._enter(before)
         ticks: list[tuple[str, Dim, Dim, str]] = []
@@ -230,17 +231,17 @@ class Attempt:
     # ---- what a pass leaves behind --------------------------------------------------------------
 
     def _lengthened(self, given: Mapping[str, Lowered], behind: Mapping[str, Lowered]) -> bool:
-        """Whether arrays of numbers change their length: they have to begin as tensors."""
+        """Whether arrays change their length: they have to begin as tensors of their elements."""
         vectors = self.findings.vectors
         known = len(vectors)
         for name, old in given.items():
             new = behind[name]
             if composite.leaves("", old).keys() == composite.leaves("", new).keys():
                 continue
-            dtype = grown(old, new)
-            if dtype is None or self.passes != -1:
+            row = grown(old, new)
+            if row is None or self.passes != -1:
                 self._changes(name, old, new)
-            vectors[name] = dtype
+            vectors[name] = row
         return len(vectors) > known
 
     def _found(self, before: Mapping[str, Lowered], after: Mapping[str, Lowered]) -> bool:
@@ -407,8 +408,9 @@ class Attempt:
 
     def _changes(self, name: str, before: Lowered, after: Lowered) -> NoReturn:
         if isinstance(before, list) and isinstance(after, list):
-            text = "an array whose length changes in a loop whose passes only the run counts"
-            self.cx.unsupported(text, self.span)
+            what, hint = cannot_grow([*before, *after])
+            text = f"an array of {what} whose length changes in a loop that only the run ends"
+            self.cx.unsupported(text, self.span, hint)
         self.cx.fail(
             "E0302",
             f"`{name}` is {describe(before)} before this loop and {describe(after)} behind a pass",

@@ -10,8 +10,7 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.control.handed import as_type, grown
-from tlc.ir.lower.literals import literal
+from tlc.ir.lower.control.handed import as_rows, as_type, cannot_grow, grown
 from tlc.ir.lower.places import is_natural
 from tlc.ir.lower.texts import as_text
 from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
@@ -50,9 +49,9 @@ class Merge:
         """One value for both: the same thing, a number of the host, or a result of the `if`."""
         if then is NEVER or orelse is NEVER:
             return self._only(what, then, orelse)
-        dtype = grown(then, orelse)
-        if dtype is not None:
-            return self._tensor(what, self._vector(0, then, dtype), self._vector(1, orelse, dtype))
+        row = grown(then, orelse)
+        if row is not None:
+            return self._tensor(what, self._vector(0, then, row), self._vector(1, orelse, row))
         if composite.is_composite(then) and composite.is_composite(orelse):
             return self._parts(what, then, orelse)
         then, orelse = self._read(0, then, orelse), self._read(1, orelse, then)
@@ -85,10 +84,10 @@ class Merge:
         self.cx.builder.block = outer
         return found
 
-    def _vector(self, at: int, value: Lowered, dtype: str) -> Value:
-        """An array of numbers as a tensor, made in its branch."""
+    def _vector(self, at: int, value: Lowered, row: TensorType) -> Value:
+        """An array as the tensor of its elements, made in its branch."""
         outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
-        found = value if isinstance(value, Value) else literal(self.cx, value, dtype, self.span)
+        found = as_rows(self.cx, value, row, self.span)
         self.cx.builder.block = outer
         return found
 
@@ -161,7 +160,7 @@ class Merge:
         shown, hint = [describe(then), describe(orelse)], ""
         if isinstance(then, list) and isinstance(orelse, list):
             shown = [f"an array of {len(side)}" for side in (then, orelse)]
-            hint = "where run time decides, only arrays of numbers change their length"
+            hint = cannot_grow([*then, *orelse])[1]
         text = f"{what} is {shown[0]} in one branch and {shown[1]} in the other"
         self.cx.fail("E0302", text, self.span, hint=hint)
 
