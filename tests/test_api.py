@@ -269,3 +269,21 @@ def test_threads_call_one_model_and_two_models_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_arguments_that_are_no_arrays_are_refused_by_name() -> None:
+    class Elsewhere:
+        def __array__(self, dtype: object = None, copy: object = None) -> None:
+            raise TypeError("it is on another device")
+
+    model = tlc.compile("a.tl", text="fn f(x: float16[N]) { x * 2 }", device="reference")
+    for given, message in ((Elsewhere(), "another device"), ([[1.0], [1.0, 2.0]], "inhomogeneous")):
+        with pytest.raises(tlc.RunError, match=f"`x` of `f` cannot be read.*{message}"):
+            model.f(given)
+
+
+def test_tensors_of_pytorch_come_without_their_history() -> None:
+    torch = pytest.importorskip("torch")
+    model = tlc.compile("a.tl", text="fn f(x: float16[N]) { x * 2 }", device="reference")
+    for given in (torch.ones(2, requires_grad=True), torch.ones(2).bfloat16()):
+        assert model.f(given).tolist() == [2, 2]

@@ -24,10 +24,8 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
     wanted = DTYPES[param["dtype"]]
     if type(value) is np.ndarray and value.dtype is wanted and value.flags.c_contiguous:
         return value
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        value = np.from_dlpack(value)
-    array = np.asarray(value)
     where = f"`{param['name']}` of `{entry}`"
+    array = _read(value, where)
     if array.dtype.name == "bfloat16" and wanted.kind == "f":
         array = array.astype(np.float32)
     listed = not hasattr(value, "dtype")  # numbers of a list have no width of their own
@@ -53,6 +51,21 @@ def as_array(value: Any, param: dict[str, Any], entry: str) -> np.ndarray[Any, A
             )
         array = stored
     return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _read(value: Any, where: str) -> np.ndarray[Any, Any]:
+    """An argument as NumPy reads it. PyTorch's tensors come without their history, and of bfloat16,
+    which NumPy does not have, as float32."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        value = value.float()
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            value = np.from_dlpack(value)
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as problem:
+        raise RunError("E0504", f"{where} cannot be read as an array: {problem}") from problem
 
 
 def read_npy(path: str) -> np.ndarray[Any, Any]:
