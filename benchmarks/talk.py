@@ -20,7 +20,7 @@ from benchmarks.talk_sides import Side
 MODELS = {"gemma3": "Gemma 3 270M", "qwen2": "Qwen2.5 0.5B"}
 KINDS = ("F16", "Q8_0", "Q4_0", "Q4_K_M")
 PROMPT, ANSWER, TURNS = 128, 16, 3
-CONTEXTS = (128, 512, 2048, 4096, 8000)  # of the curve
+CONTEXTS, BEHIND = (128, 512, 2048, 4096, 8000), 64  # of the curve, and tokens behind each
 
 
 def table() -> Iterator[str]:
@@ -95,6 +95,6 @@ def curves(paths: dict[str, Path]) -> Iterator[str]:
         for which, said in (("ours", ""), ("theirs", ", llama.cpp")):
             side = Side(which, path, 1)
             side.ask(PROMPT, 2)
-            found = "".join(f" {side.speeds(n, ANSWER)[1]:9.1f}" for n in CONTEXTS)
+            found = "".join(f" {side.speeds(n, BEHIND)[1]:9.1f}" for n in CONTEXTS)
             side.close()
             yield f"{f'{MODELS[name]} Q4_K_M{said}':32}{found}"
