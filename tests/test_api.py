@@ -211,8 +211,7 @@ def test_a_steady_call_takes_everything_that_a_call_takes(model: tlc.Model) -> N
     for wrong in ((), (x, x), (x.T,), (x[0],), (x.astype(np.int32),), (None,), (1.0,)):
         with pytest.raises(tlc.RunError, match="E0504"):
             forward(*wrong)
-    with pytest.raises(TypeError):
-        forward(x=x)
+    np.testing.assert_array_equal(forward(x=x), wanted)
 
 
 def test_a_steady_call_sees_errors_of_kernels_and_goes_on(model: tlc.Model) -> None:
@@ -287,3 +286,21 @@ def test_tensors_of_pytorch_come_without_their_history() -> None:
     model = tlc.compile("a.tl", text="fn f(x: float16[N]) { x * 2 }", device="reference")
     for given in (torch.ones(2, requires_grad=True), torch.ones(2).bfloat16()):
         assert model.f(given).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_arguments_by_name(device: str) -> None:
+    text = "fn f(x: float16[N], y: float16[N]) { x - y }"
+    model = tlc.compile("a.tl", text=text, device=device)
+    x, y = np.ones(2, np.float16), np.full(2, 3, np.float16)
+    for _ in range(4):  # the direct function takes over on the way
+        assert model.f(x, y).tolist() == [-2, -2]
+        assert model.f(x, y=y).tolist() == model.f(y=y, x=x).tolist() == [-2, -2]
+    assert model.run("f", y=y, x=x).tolist() == [-2, -2]
+    for args, named, message in (
+        ((x, y), {"y": y}, "`y` of `f` is given twice"),
+        ((x,), {"z": y}, "`z` of `f` is no parameter"),
+        ((), {"y": y}, "`x` of `f` is missing"),
+    ):
+        with pytest.raises(tlc.RunError, match=message):
+            model.f(*args, **named)

@@ -17,9 +17,10 @@ from tlc.runtime.errors import RunError
 class Model:
     """A compiled program on a device; each entry is a method: `model.forward(x, w, b)`.
 
-    Arguments are numpy arrays, anything with `__array__` or DLPack, or nested lists; their shapes
-    are checked against the signature. An entry returns a numpy array, a tuple of them for several
-    results, or None. Several threads may call one model; it takes one call at a time.
+    Arguments are numpy arrays, anything with `__array__` or DLPack, or nested lists, in their order
+    or by name; their shapes are checked against the signature. An entry returns a numpy array, a
+    tuple of them for several results, or None. Several threads may call one model; it takes one
+    call at a time.
     """
 
     def __init__(self, program: Any, device: str) -> None:
@@ -34,9 +35,9 @@ class Model:
         """The entries by name, each with its signature."""
         return {name: _signature(entry) for name, entry in self._program.entries.items()}
 
-    def run(self, name: str, *args: Any) -> Any:
+    def run(self, name: str, /, *args: Any, **named: Any) -> Any:
         """Call an entry by name. Raises RunError E0503, E0504, E0505."""
-        return _results(self._program, name, args)
+        return _results(self._program, name, args, named)
 
     def __getattr__(self, name: str) -> Any:
         known = ", ".join(self._program.entries) if name != "_program" else ""
@@ -46,9 +47,25 @@ class Model:
         return f"<tlc.Model on {self.device}: {', '.join(self.entries.values())}>"
 
 
-def _results(program: Any, name: str, args: tuple[Any, ...]) -> Any:
-    results = call(program, program.entry(name), args, sys.stdout.write)
+def _results(program: Any, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    entry = program.entry(name)
+    if named:
+        args = _placed(entry, args, named)
+    results = call(program, entry, args, sys.stdout.write)
     return None if not results else results[0] if len(results) == 1 else tuple(results)
+
+
+def _placed(entry: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """Arguments in the order of the parameters, of which some are named. Raises RunError E0504."""
+    names = [param["name"] for param in entry.params]
+    rest = names[len(args) :]
+    wrong = [(n, "is given twice" if n in names else "is no parameter") for n in named]
+    for name, what in [w for w in wrong if w[0] not in rest] + [
+        (name, "is missing") for name in rest if name not in named
+    ]:
+        hint = f"its parameters are {', '.join(names) or 'none'}"
+        raise RunError("E0504", f"`{name}` of `{entry.name}` {what}", hint)
+    return (*args, *(named[name] for name in rest))
 
 
 def _method(owner: weakref.ref[Model], program: Any, name: str) -> Callable[..., Any]:
@@ -57,10 +74,10 @@ def _method(owner: weakref.ref[Model], program: Any, name: str) -> Callable[...,
     before: tuple[tuple[int, ...], ...] | None = None
     hopeful = True
 
-    def method(*args: Any) -> Any:
+    def method(*args: Any, **named: Any) -> Any:
         nonlocal before, hopeful
-        results = _results(program, name, args)
-        if not hopeful:
+        results = _results(program, name, args, named)
+        if named or not hopeful:
             return results
         plain = all(type(a) is np.ndarray for a in args)
         shapes = tuple([a.shape for a in args]) if plain else None

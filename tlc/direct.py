@@ -20,7 +20,7 @@ from tlc.runtime.devices.cpu import CpuDevice, load_object
 from tlc.runtime.format import numel
 from tlc.runtime.program import Program
 
-_FASTCALL = 0x80  # METH_FASTCALL
+_FASTCALL = 0x82  # METH_FASTCALL | METH_KEYWORDS
 _HEAD = 16  # bytes of an object before its own fields: a reference count and a type
 
 

@@ -116,15 +116,15 @@ static Object* copied(Object* self, u64 results) {
 }
 
 extern "C" __attribute__((visibility("default"))) Object* tlc_call(
-    Object* self, Object* const* arguments, i64 count) {
+    Object* self, Object* const* arguments, i64 count, Object* names) {
   Call* call = static_cast<Call*>(PyLong_AsVoidPtr(PyTuple_GetItem(self, call_at)));
   Object* otherwise = PyTuple_GetItem(self, otherwise_at);
   const Parameter* first = reinterpret_cast<const Parameter*>(call + 1);
   const Parameter* p = first;
-  bool as_prepared = u64(count) == call->parameters;
+  bool as_prepared = !names && u64(count) == call->parameters;
   for (i64 i = 0; as_prepared && i < count; i++, p = after(p))
     as_prepared = fits(reinterpret_cast<const Array*>(arguments[i]), call->array_type, p);
-  if (!as_prepared) return PyObject_Vectorcall(otherwise, arguments, u64(count), nullptr);
+  if (!as_prepared) return PyObject_Vectorcall(otherwise, arguments, u64(count), names);
 
   u32* const* flags = reinterpret_cast<u32* const*>(p);
   Object* locked = called(self, acquire_at);
