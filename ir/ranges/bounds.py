@@ -132,7 +132,7 @@ def _same_rows(op: Op) -> bool:
     """Whether the rows along the last axis stay what they are."""
     before, after = op.operands[0].tensor, op.result.tensor
     if op.name == "permute":
-        return bool(op.attrs["axes"][-1] % before.rank == before.rank - 1)
+        return not before.rank or bool(op.attrs["axes"][-1] % before.rank == before.rank - 1)
     return before.rank > 0 < after.rank and before.shape[-1] == after.shape[-1]
 
 

@@ -64,8 +64,10 @@ def times(a: Interval, b: Interval) -> Interval:
 
 
 def summed(each: Interval, count: float) -> Interval:
-    """A sum of so many numbers of an interval; `count` is infinite when it is not known."""
-    return Interval(_times(each.low, count), _times(each.high, count))
+    """A sum of so many numbers of an interval; `count` is infinite when it is not known, and then
+    there may be none."""
+    found = Interval(_times(each.low, count), _times(each.high, count))
+    return found if math.isfinite(count) else found.around(ZERO)
 
 
 def count(size: Dim) -> float:

@@ -119,6 +119,7 @@ def only(text: str, by: str = "", **weights: Array) -> Bound:
         ("normalize_features(x)", -1, 1),
         ("mean(sigmoid(x), 1)", 0, 1),
         ("mean(sigmoid(x))", 0, 1),  # whatever N is
+        ("min(sum(sigmoid(x) + 2.0), 5.0)", 0, 5),  # and there may be no rows
         ("sum(sigmoid(x), 1)", 0, 16),
         ("clamp(x, -2.0, 3.0)", -2, 3),
         ("where(x > 0.0, sigmoid(x), 7.0)", 0, 7),

