@@ -13,6 +13,8 @@ from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Op, Value
 from tlc.ir.dims import Dim
 
+WRAP = Dim.of(2**32)
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -140,6 +142,24 @@ def float_literal(number: float) -> str:
     return f"({text}f)" if number < 0 or text.startswith("-") else f"{text}f"
 
 
+def whole(number: Dim, sizes: Sizes) -> str:
+    """A whole number that kernels are told; one that may be below zero is read as signed."""
+    return f"int({sizes(_word(number))})" if _signed(number) else sizes(number)
+
+
+def _signed(number: Dim) -> bool:
+    """Whether a number may be below zero: run time found it, or it is a difference of sizes."""
+    found = any(name[0] == "$" for name in number.symbols())
+    return found or any(factor < 0 for _, factor in number.terms)
+
+
+def _word(number: Dim) -> Dim:
+    """A signed number as the word of 32 bits that stands for it; beyond them, what is no word."""
+    if not _signed(number):
+        return number
+    return number + WRAP * (number.compare("<", 0) + Dim.of(2**31 - 1).compare("<", number))
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How statements are spelled: the type of a register, constants, conversions, operations.
@@ -157,12 +177,12 @@ class Dialect:
         """One number everywhere; a dimension stands for its size."""
         match kind(value):
             case "float" if isinstance(number, Dim) and not number.is_static:
-                text = f"float({sizes(number)})"
+                text = f"float({whole(number, sizes)})"
             case "float":
                 real = float(int(number)) if isinstance(number, Dim) else float(number)
                 text = float_literal(rounded(real, value.tensor.dtype))
             case "int" if isinstance(number, Dim) and not number.is_static:
-                text = f"int({sizes(number)})"
+                text = f"int({sizes(_word(number))})"
             case "int":
                 text = f"({int(number)})" if int(number) < 0 else str(int(number))
             case _:
