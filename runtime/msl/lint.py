@@ -54,6 +54,9 @@ _FLAGS = (
     *("-fsyntax-only", "-ferror-limit=50", "-Xclang", "-ast-dump=json", "-I", NATIVE),
     *("-Wall", "-Wextra", "-Wno-unused", "-Wno-undefined-internal", "-Wno-psabi"),
     *("-Wno-return-stack-address", "-Wno-sign-compare", "-Wno-unused-parameter", "-D__METAL__=1"),
+    # a program may compare a tensor with itself
+    *("-Wno-tautological-compare", "-Wtautological-constant-compare"),
+    "-Wtautological-overlap-compare",
 )
 
 

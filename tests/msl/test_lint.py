@@ -75,6 +75,10 @@ def test_every_kernel_of_the_test_programs_passes() -> None:
     assert "`group` cannot be a int" in problems([wrong])[0]
 
 
+def test_a_program_may_compare_whole_numbers_with_themselves() -> None:
+    driver.build("p.tl", text="let x = tensor([1, 2])\nprint(x == x, x != x)\n", verify=True)
+
+
 def test_a_message_says_its_line() -> None:
     with pytest.raises(RunError, match=r"k\.metal:3: M01"):
         require(kernel("a[0] = 1.0f;"), "k.metal")
