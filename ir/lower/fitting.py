@@ -35,8 +35,13 @@ def may_be_equal(left: Dim, right: Dim) -> bool:
         return False
     if left.is_static or right.is_static:
         return True
-    symbols = left.symbols() | right.symbols()
-    return any(_equal_at(left, right, dict.fromkeys(symbols, size)) for size in _TRIED)
+    symbols = sorted(left.symbols() | right.symbols())
+    apart = {symbol: at * (symbol[0] == "$") for at, symbol in enumerate(symbols)}
+    return any(
+        _equal_at(left, right, {symbol: size + step * apart[symbol] for symbol in symbols})
+        for size in _TRIED
+        for step in (0, 1, -1)  # numbers of the run may be apart from one another
+    )
 
 
 def _is_late(size: Dim) -> bool:

@@ -272,6 +272,10 @@ def test_sizes_that_only_the_run_can_compare_are_compared_there() -> None:
         with pytest.raises(interp.Failure):
             call(text, "f", np.arange(5, dtype=F16))
     assert only_error("fn f(x: float16[N]) { x + x[0:N / 2] }").code == "E0301"  # never
+    apart = "fn f(x: float16[N], i: int[2]) { let (n, m) = (i[0], i[1]); x[n:] + x[:N - 1 - m] }"
+    assert call(apart, "f", np.arange(4, dtype=F16), np.array([1, 0], np.int32)) is not None
+    with pytest.raises(interp.Failure):
+        call(apart, "f", np.arange(4, dtype=F16), np.array([1, 1], np.int32))
 
 
 def test_an_entry_may_have_several_results_or_none() -> None:
