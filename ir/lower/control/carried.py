@@ -8,16 +8,24 @@ its dimension is then a number that is carried too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
-from tlc.ir.core import Block, Op, Value, replace_operands, symbols_of
+from tlc.ir.core import Op, Value, replace_operands, symbols_of
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, expressions, reading, statements
 from tlc.ir.lower.context import BREAK, SKIP, Context, Scope
 from tlc.ir.lower.control import regions
+from tlc.ir.lower.control.findings import (
+    COUNTER,
+    Counter,
+    Findings,
+    has_fraction,
+    settle,
+    size_path,
+    substituted,
+)
 from tlc.ir.lower.control.handed import (
     as_rows,
     as_type,
@@ -36,33 +44,6 @@ from tlc.ir.types import TensorType
 ONE = Dim.of(1)
 FOLLOWED = 16  # a loop of known length that hands on numbers is followed up to so many passes
 HOST = ("check", "if", "loop", "yield")
-COUNTER = "for "  # no name of a program holds a space
-
-
-@dataclass(slots=True)
-class Counter:
-    """The numbers that a `for` runs through, and what its names are for each."""
-
-    low: Dim
-    high: Dim
-    names: Callable[[Dim], Mapping[str, Lowered]]
-
-
-@dataclass(slots=True)
-class Findings:
-    """What attempts to lower a loop have found out about what it hands on.
-
-    `promoted` are numbers that are tensors behind a pass, or nothing yet, and so have to be ones
-    before the loop (of a type; None for the opposite). `loose` are the axes of tensors whose size
-    a pass changes. Sizes and numbers that begin equal are taken to stay equal within each of the
-    `groups`, which split where they do not. `vectors` are arrays whose length changes, and
-    what the rows of the tensors are that they are instead.
-    """
-
-    promoted: dict[str, TensorType | None] = field(default_factory=dict)
-    loose: dict[tuple[str, int], None] = field(default_factory=dict)  # a set, in order
-    groups: dict[str, int] = field(default_factory=dict)
-    vectors: dict[str, TensorType] = field(default_factory=dict)
 
 
 class Attempt:
@@ -184,7 +165,7 @@ class Attempt:
         shape = list(type.shape)
         for axis, size in enumerate(shape):
             if (name, axis) in self.findings.loose:
-                path = _path(name, axis)
+                path = size_path(name, axis)
                 key = (size, self.findings.groups.get(path, 0))
                 if key not in self.shared:
                     self.shared[key] = self.cx.program.new_symbol()
@@ -265,7 +246,7 @@ class Attempt:
                     promoted[name] = None
             elif isinstance(value, Value):
                 promoted[name] = value.tensor
-            elif self.passes == -1 and value != before[name] and _fraction(before[name], value):
+            elif self.passes == -1 and value != before[name] and has_fraction(before[name], value):
                 promoted[name] = TensorType("f32", ())
         return len(promoted) + len(loose) > known
 
@@ -287,7 +268,7 @@ class Attempt:
             value = after[name]
             if not isinstance(value, Value) or value.tensor.rank <= axis:
                 self._changes(name, self.tensors[name], value)
-            steps[_path(name, axis)] = value.tensor.shape[axis]
+            steps[size_path(name, axis)] = value.tensor.shape[axis]
         for name, make in self.makes.items():
             if name == SKIP:
                 continue
@@ -332,8 +313,8 @@ class Attempt:
             if symbol in ends:
                 continue
             if step == Dim.of(symbol):
-                self._settle(block, symbol, first)
-                ints = [_in(i, {symbol: first}) for i in ints]
+                settle(block, symbol, first)
+                ints = [substituted(i, {symbol: first}) for i in ints]
                 steps = {k: step.substitute({symbol: first}) for k, step in steps.items()}
                 ends[symbol] = first
                 continue
@@ -371,7 +352,7 @@ class Attempt:
         replace_operands(block, fixed)
         moves = {i[0]: i[2] for i in ints}
         for name, argument in zip(kept, block.args, strict=True):
-            self._same_type(name, _in(argument.type, moves), after[name])
+            self._same_type(name, substituted(argument.type, moves), after[name])
         regions.finish(region, [after[n] for n in kept])
         cx.builder.span = self.span
         made = cx.builder.append(
@@ -380,7 +361,7 @@ class Attempt:
             regions=[block],
             condition=go_on,
             ints=tuple(ints),
-            results=tuple(_in(a.type, ends) for a in block.args),
+            results=tuple(substituted(a.type, ends) for a in block.args),
         )
         assert isinstance(made, Op)
         results.update(zip(kept, made.results, strict=True))
@@ -394,13 +375,6 @@ class Attempt:
         if self.passes is None or self.passes <= FOLLOWED or not gain.is_static:
             return None
         return first + gain * self.passes
-
-    def _settle(self, block: Block, symbol: str, value: Dim) -> None:
-        """A number that no pass changes is what it was before."""
-        for op in (inner for outer in block.ops for inner in outer.walk()):
-            op.attrs = {k: _in(v, {symbol: value}) for k, v in op.attrs.items()}
-            for made in (*op.results, *(a for region in op.regions for a in region.args)):
-                made.type = _in(made.type, {symbol: value})
 
     def _same_type(self, name: str, wanted: TensorType, after: Lowered) -> None:
         if not isinstance(after, Value) or after.type != wanted:
@@ -421,28 +395,6 @@ class Attempt:
 
 def _within(region: Region) -> Iterator[Op]:
     return (inner for op in region.block.ops for inner in op.walk())
-
-
-def _in(part: Any, values: Mapping[str, Dim]) -> Any:
-    """A type or a part of an attribute with symbols replaced."""
-    match part:
-        case Dim():
-            return part.substitute(values)
-        case TensorType():
-            return part.with_shape(d.substitute(values) for d in part.shape)
-        case tuple():
-            return tuple(_in(p, values) for p in part)
-    return part
-
-
-def _fraction(before: Lowered, after: Lowered) -> bool:
-    """Whether a number is one with a fraction, if not now: `0.0` to which whole ones are added."""
-    return isinstance(after, float) or (isinstance(before, float) and whole(after) is not None)
-
-
-def _path(name: str, axis: int) -> str:
-    """How the size of a carried tensor along an axis is called among the numbers."""
-    return f"{name} axis {axis}"
 
 
 def _dim(condition: bool | Dim) -> Dim:

@@ -14,7 +14,8 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import statements
 from tlc.ir.lower.context import BREAK, RESULT, RETURNED, SKIP, Context, Scope
 from tlc.ir.lower.control import regions
-from tlc.ir.lower.control.carried import Attempt, Counter, Findings
+from tlc.ir.lower.control.carried import Attempt
+from tlc.ir.lower.control.findings import Counter, Findings
 from tlc.ir.lower.control.handed import blank
 from tlc.ir.lower.values import Lowered, whole
 
