@@ -70,6 +70,15 @@ class Terminal:
             found += data
         return found.decode("utf-8", "replace").replace("\r\n", "\n")
 
+    def interrupted(self) -> int:
+        """The exit code of what Ctrl-C ends. One that arrives just before Python begins to wait for
+        a line is noticed only with the next key, so it is pressed until it is."""
+        for _ in range(10):
+            self.type("\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(3)
+        raise AssertionError("Ctrl-C ends nothing")
+
     def ended(self) -> int:
         """The exit code."""
         with contextlib.suppress(OSError):
@@ -131,8 +140,7 @@ def test_the_context_is_kept_by_forgetting_the_oldest_turns(folder: Path) -> Non
 def test_ctrl_c_ends_where_there_is_no_answer_to_stop(folder: Path) -> None:
     with Terminal(folder, *COLD) as terminal:
         terminal.shown("> ")
-        terminal.type("\x03")
-        assert terminal.ended() == 130
+        assert terminal.interrupted() == 130
 
 
 def test_what_a_model_says_commands_no_terminal(
@@ -224,5 +232,5 @@ def test_a_pipe_gets_an_answer_piece_by_piece_when_it_asks_for_it(
             assert run(["run", str(folder / "chat.metallib"), *given, *options]) == 0
         assert pipe.getvalue().startswith("/Cp x")
         flushed.append(pipe.flushed)
-    assert flushed[0] == 0
+    assert flushed[0] == 1, "as a whole, at the end"
     assert flushed[1] >= 5

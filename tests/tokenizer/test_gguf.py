@@ -102,8 +102,9 @@ def test_decoding_gives_the_text_back(kind: str, text: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.text().filter(lambda text: "\u2581" not in text))
+@given(st.text().filter(lambda text: not {"\u2581", "<"} & set(text)))
 def test_any_text_comes_back_token_by_token(text: str) -> None:
+    """Beside what stands for a space, and names of control tokens (`<s>`), which say nothing."""
     for kind in ("pieces without a space in front", "gpt-2", "llama-bpe"):
         stream = Stream(KINDS[kind])
         assert "".join(map(stream.feed, KINDS[kind].encode(text))) == text
