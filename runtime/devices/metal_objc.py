@@ -110,7 +110,7 @@ class MetalObjcDevice:
         self._queue: Owned | None = Owned(send, queue)
         self.allocated, self._most = 0, int(send.working_set(device))
         self._longest = int(send.longest_buffer(device))
-        self._in_flight: list[tuple[int, ObjcBatch]] = []
+        self._in_flight: list[tuple[Owned, ObjcBatch]] = []
 
     def library(self, text: str, kernels: Sequence[Kernel]) -> ObjcLibrary:
         """Compile `text` with Metal's own compiler. Raises RunError E0703 with its message.
@@ -304,7 +304,7 @@ class MetalObjcDevice:
                     set_bytes(encoder, dims, length, index)
                 dispatch(encoder, *size)
             send.end(encoder)
-            self._in_flight.append((send.retain(commands), batch))
+            self._in_flight.append((Owned(send, send.retain(commands)), batch))
             send.commit(commands)
         finally:
             self._pop(token)
@@ -320,10 +320,9 @@ class MetalObjcDevice:
         token = self._push()
         try:
             for commands, _ in ending:
-                send.wait(commands)
-                if send.status(commands) == metal_api.FAILED and not failure:
-                    failure = self._reason(send.error(commands))
-                send.release(commands)
+                send.wait(commands.handle)
+                if send.status(commands.handle) == metal_api.FAILED and not failure:
+                    failure = self._reason(send.error(commands.handle))
         finally:
             self._pop(token)
         if failure:

@@ -24,6 +24,7 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frameworks]:
         monkeypatch.setattr(metal_api, name, made.path)
     yield made
     gc.collect()
+    made.finish()
     assert made.faults == []
     assert made.gpu.findings == []
     assert made.alive() == {}

@@ -84,6 +84,12 @@ class Frameworks:
             found.append(text.decode())
         return found
 
+    def finish(self) -> None:
+        """Let the GPU do what is still queued, which it does whether somebody waits or not."""
+        for work in list(self.gpu.queue):
+            self.gpu.wait(work)
+        self._let_go()
+
     def alive(self) -> dict[str, int]:
         """How many objects of each class there are."""
         names = [*self._classes(), "NSString", "NSError", "OS_dispatch_data"]
@@ -313,11 +319,14 @@ class Frameworks:
             self._faults.append("waiting for what was not committed never ends")
             return
         self.gpu.wait(found)
+        self._let_go()
+        if self.errors:
+            found.error = self.errors.pop(0)
+
+    def _let_go(self) -> None:
         for each in [c for c in self.owned.get(0, ()) if self.models[c].done]:
             self.owned[0].remove(each)
             self._release(each, self._release_selector)
-        if self.errors:
-            found.error = self.errors.pop(0)
 
     def _status(self, commands: int) -> int:
         found = self.models[commands]

@@ -244,6 +244,13 @@ def test_ten_thousand_launches_need_no_more_memory_than_one(
     assert mac.commits == 100
 
 
+def test_a_device_that_goes_before_its_launches_are_done_leaves_nothing(mac: Frameworks) -> None:
+    device = MetalObjcDevice()
+    device.run(device.batch(device.library(KERNELS, ALL), [Launch(STEP, [device.buffer(16)], 1)]))
+    assert mac.alive()["MTLCommandBuffer"] == 1
+    del device  # `mac` counts what is left
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("path", CHOSEN, ids=lambda p: p.stem)
 def test_a_program_prints_what_it_says(path: Path, mac: Frameworks) -> None:
