@@ -5,9 +5,11 @@ import tlc.ir.coreml.indexing
 import tlc.ir.coreml.layers
 import tlc.ir.coreml.layers_of_order
 import tlc.ir.coreml.layers_of_shape
-import tlc.ir.coreml.neural
+import tlc.ir.coreml.products
 import tlc.ir.coreml.reductions
-import tlc.ir.coreml.shaping  # noqa: F401  (they fill the table)
+import tlc.ir.coreml.resizing
+import tlc.ir.coreml.shaping
+import tlc.ir.coreml.windows  # noqa: F401  (they fill the table)
 from tlc.ir.coreml.mil import MIL, Maker, Refusal
 from tlc.ir.coreml.network import lower_network, narrowed, positions, widened
 from tlc.ir.coreml.program import bind, lower_program

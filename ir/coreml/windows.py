@@ -1,4 +1,4 @@
-"""MIL's layers: matrix products, convolutions, pooling, resizing, attention."""
+"""MIL's layers of windows over images: convolutions and pooling."""
 
 from __future__ import annotations
 
@@ -11,56 +11,7 @@ import numpy as np
 from tlc.ir.core import Value
 from tlc.ir.coreml.mil import Lowered, Maker, Refusal, mil, unsupported
 from tlc.ir.coreml.shaping import padded
-from tlc.ir.dims import Dim, product
-
-# ---- products ------------------------------------------------------------------------------------
-
-
-@mil("linear", "x, weight, bias: any = none")
-def _linear(m: Maker, x: Value, weight: Value, bias: Lowered) -> Value:
-    """x times the transpose of the weights [out, in]."""
-    flat = x
-    if x.tensor.rank > 2:
-        flat = m.b.reshape(x, (product(x.tensor.shape[:-1]), x.tensor.shape[-1]))
-    operands = [flat, weight] if bias is None else [flat, weight, m.tensor(bias)]
-    found = m.b.emit("linear", *operands)
-    return m.b.reshape(found, (*x.tensor.shape[:-1], weight.tensor.shape[0]))
-
-
-def _turned(m: Maker, x: Value, turn: bool) -> Value:
-    return m.b.emit("transpose", x) if turn and x.tensor.rank > 1 else x
-
-
-@mil("matmul", "x, y, transpose_x: bool = false, transpose_y: bool = false")
-def _matmul(m: Maker, x: Value, y: Value, transpose_x: bool, transpose_y: bool) -> Value:
-    return m.b.emit("matmul", _turned(m, x, transpose_x), _turned(m, y, transpose_y))
-
-
-@mil("einsum", "values: tensors, equation: str")
-def _einsum(m: Maker, values: list[Value], equation: str) -> Value:
-    return m.b.emit("einsum", *values, spec=equation)
-
-
-@mil("scaled_dot_product_attention", "query, key, value, attn_mask: any = none")
-def _attention(m: Maker, query: Value, key: Value, value: Value, attn_mask: Lowered) -> Value:
-    """softmax(q kᵀ / sqrt(d) + mask) v over the last two axes; a mask of truths drops scores."""
-    dtype = query.tensor.dtype
-    depth = query.tensor.shape[-1]
-    scores = m.b.emit("matmul", query, m.b.emit("transpose", key))
-    scores = m.b.f32(scores)
-    scores = m.b.emit("div", scores, m.b.emit("sqrt", m.b.scalar(depth, scores)))
-    if attn_mask is not None:
-        mask = m.tensor(attn_mask)
-        if mask.tensor.dtype == "bool":
-            mask = m.b.broadcast(mask, scores.tensor.shape)
-            scores = m.b.emit("where", mask, scores, m.b.scalar(-math.inf, scores))
-        else:
-            scores = m.b.binary("add", scores, m.b.f32(mask))
-    weights = m.b.cast(m.b.emit("softmax", scores, dim=-1), dtype)
-    return m.b.emit("matmul", weights, value)
-
-
-# ---- windows -------------------------------------------------------------------------------------
+from tlc.ir.dims import Dim
 
 
 def _widths(
@@ -328,97 +279,3 @@ def _l2_pool(
         return m.b.emit("sqrt", m.number("mul", mean, float(math.prod(kernel_sizes))))
 
     return m.wide_result(x, pool)
-
-
-# ---- resizing ------------------------------------------------------------------------------------
-
-
-@mil(
-    "upsample_nearest_neighbor",
-    "x, scale_factor_height: float = 1, scale_factor_width: float = 1",
-)
-def _nearest(m: Maker, x: Value, scale_factor_height: float, scale_factor_width: float) -> Value:
-    """Every pixel a whole number of times in both directions."""
-    factors = (scale_factor_height, scale_factor_width)
-    if any(f < 1 or not float(f).is_integer() for f in factors):
-        raise unsupported("`upsample_nearest_neighbor` by fractions")
-    down, across = (int(f) for f in factors)
-    *lead, h, w = x.tensor.shape
-    apart = m.b.reshape(x, (*lead, h, 1, w, 1))
-    spread = m.b.broadcast(apart, (*lead, h, down, w, across))
-    return m.b.reshape(spread, (*lead, h * down, w * across))
-
-
-@mil(
-    "upsample_bilinear",
-    "x, scale_factor_height: float = 1, scale_factor_width: float = 1,"
-    " align_corners: bool = true, half_pixel_centers: bool = none",
-)
-def _upsample(
-    m: Maker,
-    x: Value,
-    scale_factor_height: float,
-    scale_factor_width: float,
-    align_corners: bool,
-    half_pixel_centers: bool | None,
-) -> Value:
-    sizes = [int(d) for d in x.tensor.shape[-2:]]
-    factors = (scale_factor_height, scale_factor_width)
-    targets = [int(n * f) for n, f in zip(sizes, factors, strict=True)]
-    if align_corners:
-        mode = "STRICT_ALIGN_CORNERS"
-    else:
-        centred = half_pixel_centers is None or half_pixel_centers
-        mode = "UNALIGN_CORNERS" if centred else "DEFAULT"
-    return _resized(m, x, targets, mode)
-
-
-@mil(
-    "resize_bilinear",
-    "x, target_size_height: int = 1, target_size_width: int = 1, sampling_mode: str = DEFAULT",
-)
-def _resize(
-    m: Maker, x: Value, target_size_height: int, target_size_width: int, sampling_mode: str
-) -> Value:
-    return _resized(m, x, [target_size_height, target_size_width], sampling_mode)
-
-
-def _resized(m: Maker, x: Value, targets: Sequence[int], mode: str) -> Value:
-    """Each direction as a product with a matrix of two weights a row."""
-
-    def resize(v: Value) -> Value:
-        *lead, h, w = v.tensor.shape
-        rows, columns = (
-            m.tensor(_weights(int(n), t, mode)) for n, t in zip((h, w), targets, strict=True)
-        )
-        flat = m.b.reshape(v, (product(lead), h, w))
-        found = m.b.emit("matmul", flat, m.b.emit("transpose", columns))
-        found = m.b.emit("matmul", rows, found)
-        return m.b.reshape(found, (*lead, *targets))
-
-    return m.wide_result(x, resize)
-
-
-def _weights(size: int, target: int, mode: str) -> Any:
-    """[target, size]: where every new element lies between two old ones."""
-    at = np.arange(target, dtype=np.float64)
-    match mode:
-        case "STRICT_ALIGN_CORNERS":
-            at = at * (size - 1) / (target - 1) if target > 1 else at
-        case "ALIGN_CORNERS":
-            at = at * (size - 1) / (target - 1) if target > 1 else np.full(1, (size - 1) / 2)
-        case "DEFAULT":  # TensorFlow's of old: the first pixels meet
-            at = at * size / target
-        case "OFFSET_CORNERS":
-            at = (at + 0.5) * max(1, size - 1) / target
-        case "UNALIGN_CORNERS":
-            at = (at + 0.5) * size / target - 0.5
-        case _:
-            raise unsupported(f"the sampling mode {mode}")
-    at = np.clip(at, 0, size - 1)
-    low = np.minimum(np.floor(at).astype(int), max(size - 2, 0))
-    out = np.zeros((target, size), np.float32)
-    lines = np.arange(target)
-    out[lines, np.minimum(low + 1, size - 1)] += (at - low).astype(np.float32)
-    out[lines, low] += (1 - (at - low)).astype(np.float32)
-    return out
