@@ -162,6 +162,9 @@ class EntryPlan:
                 a = op.attrs
                 asked = [a["what"], a["other"], a["place"]]
                 self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
+            case "text_order":
+                symbol, *both = (op.attrs[k] for k in ("symbol", "text", "other"))
+                self.steps.append(["text_order", symbol, *map(formula, both)])
             case "text_float":
                 a, target = op.attrs, self.arena.take(op.result)
                 self.names[op.result] = target

@@ -54,6 +54,10 @@ class Host:
         """What a `text_value` operation asks of a text."""
         raise Failure("there is no text")
 
+    def text_order(self, attrs: Mapping[str, Any]) -> int:
+        """How the two texts of a `text_order` operation stand to each other."""
+        raise Failure("there is no text")
+
     def text_float(self, attrs: Mapping[str, Any]) -> float:
         """The number that a text says."""
         raise Failure("there is no text")
@@ -172,6 +176,9 @@ class Frame:
                 return []
             case "text_value":
                 self.sizes[op.attrs["symbol"]] = self.host.text_value(attrs)
+                return []
+            case "text_order":
+                self.sizes[op.attrs["symbol"]] = self.host.text_order(attrs)
                 return []
             case "text_float":
                 return [np.array(self.host.text_float(attrs), np.float32)]

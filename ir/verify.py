@@ -38,6 +38,7 @@ FUSED_OPS = frozenset(
         "text",
         "text_float",
         "text_of",
+        "text_order",
         "text_value",
         "tokenize",
         "weight",

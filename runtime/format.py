@@ -43,6 +43,7 @@ A step is a list that begins with its kind:
     text_of     symbol, parts, and memory, dtype, shape of each value in them
     text_float  memory, number of a text, place
     text_value  symbol, number of a text, "int", "len" or "is", other text, place
+    text_order  symbol, numbers of two texts
     tokenize    symbol (how many), memory, model, number of a text, whether with what stands around
                 texts, place
     detokenize  symbol (number of a text), memory, shape, model, place

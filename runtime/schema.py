@@ -140,6 +140,7 @@ _STEPS = {
     "assert": Pair((_text, _formula, [_part], [Pair((_one_memory, _dtype, _SHAPE))], _text)),
     "text": Pair((_text, _text, lambda value: value in ("input", "env", "arg"), _text)),
     "text_of": Pair((_text, _text, [_part], [Pair((_one_memory, _dtype, _SHAPE))])),
+    "text_order": Pair((_text, _text, _formula, _formula)),
     "text_float": Pair((_text, _memory, _formula, _text)),
     "text_value": Pair(
         (_text, _text, _formula, lambda value: value in ("int", "len", "is"), _text, _text)

@@ -331,6 +331,9 @@ class Host:
                 sizes[step[1]] = self.texts.number(text)
             case "text_value":
                 sizes[step[1]] = self.texts.value(evaluate(step[2], sizes), *step[3:])
+            case "text_order":
+                one, other = (evaluate(text, sizes) for text in step[2:])
+                sizes[step[1]] = self.texts.order(one, other)
             case "text_float":
                 number = self.texts.fraction(evaluate(step[2], sizes), step[3])
                 bound.write(step[1], struct.pack("<f", number))

@@ -110,6 +110,11 @@ class Texts:
             return number
         raise RunError("E0505", f'{place}: "{self[at]}" is not a number')
 
+    def order(self, one: int, other: int) -> int:
+        """-1, 0 or 1: whether a text stands before another one, is equal to it, or behind it."""
+        a, b = self[one], self[other]
+        return (a > b) - (a < b)
+
     def value(self, at: int, what: str, other: str, place: str) -> int:
         """A number that a text says (`int`), its length (`len`), or whether it `is` another one.
 

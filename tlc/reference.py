@@ -113,6 +113,9 @@ class ReferenceHost(interp.Host):
     def text_value(self, attrs: Mapping[str, Any]) -> int:
         return self.texts.value(attrs["text"], attrs["what"], attrs["other"], attrs["place"])
 
+    def text_order(self, attrs: Mapping[str, Any]) -> int:
+        return self.texts.order(attrs["text"], attrs["other"])
+
     def text_float(self, attrs: Mapping[str, Any]) -> float:
         return self.texts.fraction(attrs["text"], attrs["place"])
 

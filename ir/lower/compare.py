@@ -10,6 +10,7 @@ from tlc.frontend.diagnostics import Label
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
+from tlc.ir.lower import texts
 from tlc.ir.lower.context import Context, where
 from tlc.ir.lower.values import Flag, Lowered, Struct, Text, describe, is_number, truth, whole
 from tlc.ir.types import FLOATS
@@ -79,17 +80,28 @@ def _all_equal(
     return Flag(1 - equal.dim) if isinstance(equal, Flag) else not equal
 
 
-def same_text(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Flag:
-    """Whether a text that run time reads is another one; equal texts have one number."""
+def compare_texts(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Flag:
+    """How a text that run time reads stands to another one; equal texts have one number."""
     text, other = (left, right) if isinstance(left, Text) else (right, left)
     if not isinstance(other, str | Text):
         no_operator(cx, op, left, right, node)
     if op not in ("==", "!="):
-        cx.unsupported(f"`{op}` of a string that only run time knows", node.span)
+        if op not in COMPARISONS:
+            no_operator(cx, op, left, right, node)
+        return _late(op, _order(cx, left, right, node.span), Dim.of(0))
     if isinstance(other, Text):
         return _late(op, text.dim, other.dim)
     same = asked(cx, text, "is", other, node.span)
     return Flag(same if op == "==" else 1 - same)
+
+
+def _order(cx: Context, left: str | Text, right: str | Text, span: Span) -> Dim:
+    """A number below 0, 0, or above it, as a text stands to another one in the order of texts."""
+    one, other = (texts.as_text(cx, text, span).dim for text in (left, right))
+    symbol = cx.program.new_symbol()
+    cx.builder.span = span
+    cx.builder.append("text_order", text=one, other=other, symbol=symbol)
+    return Dim.of(symbol)
 
 
 def no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> NoReturn:

@@ -10,7 +10,7 @@ from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim, truncated
 from tlc.ir.lower import reading, tensors, texts
-from tlc.ir.lower.compare import COMPARISONS, compare, no_operator, same_text
+from tlc.ir.lower.compare import COMPARISONS, compare, compare_texts, no_operator
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.type_names import dtype_of
@@ -79,7 +79,7 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
     if op == "+" and strings and not (isinstance(left, str) and isinstance(right, str)):
         return texts.text(cx, [left, right], node.span)
     if isinstance(left, Text) or isinstance(right, Text):
-        return same_text(cx, op, left, right, node)
+        return compare_texts(cx, op, left, right, node)
     match op, left, right:
         case "+", str(), str():
             limited(cx, len(left) + len(right), node.span)

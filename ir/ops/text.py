@@ -45,6 +45,14 @@ defop(
     type=_text_value,
     effect="io",
 )
+defop(
+    "text_order",
+    "Whether a text stands before another one (below 0), is equal to it (0) or stands behind it, by"
+    " the numbers of their characters in Unicode; the symbol is that number of the host.",
+    params="text: dim, other: dim, symbol: str",
+    type=lambda text, other, symbol: (),
+    effect="io",
+)
 
 
 def _tokenize(model: int, text: Dim, around: bool, place: str, symbol: str) -> tuple[Type, ...]:

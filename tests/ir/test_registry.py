@@ -21,7 +21,7 @@ from tlc.ir.types import FLOATS, TensorType
 IN_THE_INTERPRETER = {
     "yield", "fused", "once", "if", "loop", "function", "call", "read", "check", "weight",
     "weight_of", "print", "save", "save_model", "assert", "text", "text_of", "text_value", "timed",
-    "text_float", "tokenize", "detokenize", "detokenize_next", "core_ml",
+    "text_order", "text_float", "tokenize", "detokenize", "detokenize_next", "core_ml",
 }  # fmt: skip
 
 WITHOUT_SAMPLES = {
@@ -41,6 +41,7 @@ WITHOUT_SAMPLES = {
     "text": "reads what is outside; test_testing.py gives it some",
     "text_of": "gives no tensor but a number of a text; programs print it",
     "text_value": "gives no tensor but a number",
+    "text_order": "gives no tensor but a number",
     "tokenize": "needs a vocabulary; tests/tokenizer gives it some",
     "detokenize": "has no result; tests/tokenizer sees what it says",
     "detokenize_next": "has no result; tests/tokenizer sees what it says",
