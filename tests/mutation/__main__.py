@@ -22,7 +22,7 @@ from tests.mutation.ledger import Counts, Job
 from tests.mutation.mutator import KINDS
 
 LEAST = 0.98  # of the mutants that differ in what they do
-CAUGHT = ("lint", "emulator", "numerics", "values", "crash")
+CAUGHT = ("lint", "emulator", "numerics", "values", "crash", "time")
 
 
 def main() -> int:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 
 from tests.codegen.emulation import launched, ways
 from tests.codegen.running import check
@@ -23,6 +26,10 @@ from tlc.runtime.msl.lint import lint
 CONTROL = -1  # the number of the kernel as it is, which every batch holds, and which has to pass
 BATCH = 24  # mutants of a text; clang stops after 50 errors
 SECONDS = 1  # that a threadgroup of a mutant may compute
+# All launches of a mutant may take TIMES as long as those of the kernel as it is did just before,
+# and LEAST seconds more, for what else the machine does. The limit of a threadgroup does not see
+# to that: there may be hundreds of them in a launch, and each may stay below it.
+TIMES, LEAST = 20, 30
 
 VERDICTS = {
     "lint": "refused by the lint",
@@ -30,6 +37,7 @@ VERDICTS = {
     "numerics": "gives wrong numbers",
     "values": "uses a value that was never set",
     "crash": "brings the emulator down",
+    "time": "does not come to an end",
     "same code": "is compiled to the same instructions",
     "survives": "is not noticed",
 }
@@ -44,7 +52,36 @@ class Verdict:
 
 
 Batch = dict[int, Mutant]
-Tell = Callable[[int, Verdict | None], None]  # None: it is looked at next
+News = Verdict | float | None  # None: it runs now; a number: it ran for so many seconds
+Tell = Callable[[int, News], None]
+
+
+@dataclass(slots=True)
+class _Judge:
+    """A process: what it has yet to judge, what it runs, until when, and the usual limit."""
+
+    process: ForkProcess
+    subject: Subject
+    batch: Batch
+    current: int | None = None
+    until: float = inf
+    limit: float = inf
+    stopped: bool = False
+
+    def hears(self, at: int, news: News) -> None:
+        if news is None:
+            self.current, self.until = at, time.monotonic() + self.limit
+            return
+        self.current, self.until = None, inf
+        if isinstance(news, Verdict) and at == CONTROL:
+            raise RuntimeError(f"{self.subject.name} itself is found wrong: {news}")
+        if isinstance(news, float) and at == CONTROL:
+            self.limit = TIMES * news + LEAST
+
+    def stop_late(self) -> None:
+        if self.until < time.monotonic():
+            self.stopped = True
+            self.process.kill()
 
 
 def judge(
@@ -57,43 +94,45 @@ def judge(
         starts = range(0, len(found), BATCH)
         waiting += [(subject, dict(enumerate(found[at : at + BATCH]))) for at in starts]
     waiting.reverse()
-    running: dict[Connection, tuple[Subject, Batch]] = {}
-    current: dict[Connection, int] = {}
+    running: dict[Connection, _Judge] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             subject, batch = waiting.pop()
             receiver, sender = context.Pipe(duplex=False)
-            context.Process(target=_work, args=(subject, batch, sender), daemon=True).start()
+            process = context.Process(target=_work, args=(subject, batch, sender), daemon=True)
+            process.start()
             sender.close()
-            running[receiver] = subject, batch
-        for receiver in wait(list(running)):
+            running[receiver] = _Judge(process, subject, batch)
+        for receiver in wait(list(running), timeout=1):
             assert isinstance(receiver, Connection)
-            subject, batch = running[receiver]
+            judging = running[receiver]
+            subject, batch = judging.subject, judging.batch
             try:
-                at, verdict = receiver.recv()
+                at, news = receiver.recv()
             except EOFError:
                 receiver.close()
                 del running[receiver]
                 if not batch:
                     continue
-                if receiver not in current:
-                    raise RuntimeError(f"the judge of {subject.name} failed") from None
-                at, verdict = current[receiver], Verdict("crash")
                 waiting.append((subject, batch))
-            if at == CONTROL:
-                raise RuntimeError(f"{subject.name} itself is found wrong: {verdict}")
-            current[receiver] = at
-            if verdict is not None:
-                yield subject, batch.pop(at), verdict
+                if (last := judging.current) is not None and last != CONTROL:
+                    yield subject, batch.pop(last), Verdict("time" if judging.stopped else "crash")
+                elif not judging.stopped:
+                    raise RuntimeError(f"the judge of {subject.name} failed") from None
+            else:
+                judging.hears(at, news)
+                if isinstance(news, Verdict):
+                    yield subject, batch.pop(at), news
+        for judging in running.values():
+            judging.stop_late()
 
 
 def _work(subject: Subject, batch: Batch, sender: Connection) -> None:
-    left = {**batch, CONTROL: Mutant("", 0, "", "", subject.text)}
+    left = {CONTROL: Mutant("", 0, "", "", subject.text), **batch}
 
-    def tell(at: int, verdict: Verdict | None) -> None:
-        if at != CONTROL or verdict is not None:
-            sender.send((at, verdict))
-        if verdict is not None:
+    def tell(at: int, news: News) -> None:
+        sender.send((at, news))
+        if isinstance(news, Verdict):
             del left[at]
 
     _lint(subject, left, tell)
@@ -152,8 +191,9 @@ def _emulate(subject: Subject, left: Batch, mode: str, tell: Tell) -> None:
             continue
         for at in group:
             tell(at, None)
-            if (verdict := _run(subject, kernels, at)) is not None:
-                tell(at, verdict)
+            began = time.monotonic()
+            verdict = _run(subject, kernels, at)
+            tell(at, verdict or time.monotonic() - began)
 
 
 def _run(subject: Subject, kernels: build.Kernels, at: int) -> Verdict | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation import ledger
+from tests.mutation import judging, ledger
 from tests.mutation.__main__ import LEAST, report
 from tests.mutation.equivalent import reasons
 from tests.mutation.judging import judge
+from tests.mutation.mutator import Mutant
 from tests.mutation.subjects import subjects
 
 SLICE = ("scan", "call argmax")
@@ -29,6 +30,19 @@ def test_what_breaks_a_kernel_is_noticed(name: str) -> None:
     assert "crash" not in kinds
     unnoticed = [m.key for m, v in verdicts if v.kind == "survives"]
     assert [key for key in unnoticed if (name, key) not in known] == []
+
+
+def test_a_mutant_that_goes_on_and_on_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "SECONDS", 60)  # the emulator would stop it too, after these
+    monkeypatch.setattr(judging, "TIMES", 1)
+    monkeypatch.setattr(judging, "LEAST", 1)
+    (subject,) = subjects(("call argmax",))
+    start = subject.text.index("{", subject.text.index("kernel void")) + 1
+    text = subject.text[:start] + " while (true) { simdgroup_barrier(mem_flags::mem_none); }"
+    endless = Mutant("bound", 1, "", "endless", text + subject.text[start:])
+    same = Mutant("bound", 1, "", "same", subject.text.replace("{", "{ ", 1))
+    verdicts = {m.after: v.kind for _, m, v in judge([(subject, [endless, same])], 1)}
+    assert verdicts == {"endless": "time", "same": "same code"}
 
 
 def test_enough_was_noticed_of_the_kernels_as_they_are_now() -> None:

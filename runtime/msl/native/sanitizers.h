@@ -84,9 +84,8 @@ void __ubsan_handle_missing_return(void*) {
 }
 
 // ---- uninitialised values -----------------------------------------------------------------------
-constexpr u32 most_origins = 4096;
-static const char* origins[most_origins];  // by number: "----variable@function"
-static u32 origin_count = 1;
+constexpr u32 most_origins = 65536;
+static const char* origins[most_origins];  // a hash table: "----variable@function" by number, 0 is none
 struct Context {  // laid out as clang expects it
   u8 params[800], result[800], rest[800], rest_origins[800];
   u64 rest_size;
@@ -115,7 +114,7 @@ Metadata __msan_metadata_ptr_for_load_n(const void* p, u64 n) { return metadata(
 Metadata __msan_metadata_ptr_for_store_n(const void* p, u64 n) { return metadata(p, n, true); }
 u32 __msan_chain_origin(u32 origin) { return origin; }
 static const char* origin_name(u32 origin, char (&text)[96]) {
-  const char* from = origin < origin_count && origins[origin] ? origins[origin] : "";
+  const char* from = origin < most_origins && origins[origin] ? origins[origin] : "";
   while (*from == '-') from++;
   u32 n = 0;
   while (from[n] && from[n] != '@' && n < 90) n++;
@@ -130,12 +129,21 @@ void __msan_warning(u32 origin) {
   char name[96];
   add_report("uninitialised-value", false, TLC_PC, "what happens depends on %s, which has no value here", origin_name(origin, name));
 }
+// The number of a name, which is told by its address; 0 when there is no room near its place.
+static u32 number_of_origin(const char* name) {
+  const u32 first = (u32)((address)name * 0x9e3779b97f4a7c15u >> 48);
+  for (u32 k = 0; k < 64; k++) {
+    const u32 at = (first + k) % most_origins;
+    if (!at) continue;
+    if (!origins[at]) origins[at] = name;
+    if (origins[at] == name) return at;
+  }
+  return 0;
+}
 void __msan_poison_alloca(void* p, u64 size, const char* name) {
   if (!in_arena(p)) return;
   memset(shadow_of(p), 0xff, size);
-  u32 at = 1;
-  while (at < origin_count && origins[at] != name) at++;
-  if (at == origin_count && origin_count < most_origins) origins[origin_count++] = name;
+  const u32 at = number_of_origin(name);
   for (u64 i = 0; i < size; i += 4) *origin_of((u8*)p + i) = at;
 }
 void __msan_unpoison_alloca(void* p, u64 size) {
