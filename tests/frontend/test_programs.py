@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.guide import BLOCKS
 from tlc.frontend import ast
 from tlc.frontend.parser import parse
 from tlc.frontend.source import Source
@@ -11,57 +12,14 @@ from tlc.frontend.source import Source
 Lines = Callable[[str], list[str]]
 Parsed = Callable[[str], ast.Program]
 
-GUIDE = [
-    'model = load_model("path/to/model.safetensors")\n',
-    'model = load_model("path/to/llama-7b-q4.gguf")\n',
-    'weights = model.get_tensor("layer.0.weight")\nbias = model.get_tensor("layer.0.bias")\n',
-    """\
-fn forward(input: float16[N, D_in],
-                 weights: float16[D_in, D_out],
-                 bias: float16[D_out]) -> float16[N, D_out] {
-    // Transformation linéaire : output = input @ weights + bias
-    let output = input @ weights
-    return output + bias
-}
-""",
-    'model = load_model("model.safetensors")\n',
-    """\
-// Données d'entrée (taille de lot 4, dimension de caractéristiques 3)
-let X = tensor<float16>([
-    [1.0, 2.0, 3.0],
-    [4.0, 5.0, 6.0],
-    [7.0, 8.0, 9.0],
-    [10.0, 11.0, 12.0]
-], device: gpu)
 
-// Matrice de poids (3 x 2)
-let W = tensor<float16>([
-    [0.1, 0.2],
-    [0.3, 0.4],
-    [0.5, 0.6]
-], device: gpu)
-
-// Biais (2 dimensions)
-let b = tensor<float16>([0.01, 0.02], device: gpu)
-
-// Exécuter l'inférence
-let output = forward(X, W, b)
-
-// Afficher les résultats
-print("Output shape:", output.shape)
-print("Output:", output)
-""",
-    'save_model(model, "output.safetensors")\n',
-]
-
-
-@pytest.mark.parametrize("number", range(len(GUIDE)))
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_each_block_of_the_guide_parses(number: int, parsed: Parsed) -> None:
-    assert parsed(GUIDE[number]).body
+    assert parsed(BLOCKS[number]).body
 
 
 def test_the_guide_parses_as_one_file(parsed: Parsed) -> None:
-    names = [type(node).__name__ for node in parsed("".join(GUIDE)).body]
+    names = [type(node).__name__ for node in parsed("".join(BLOCKS)).body]
     assert names == ["Assign"] * 4 + ["Fn", "Assign"] + ["Let"] * 4 + ["ExprStmt"] * 3
 
 
