@@ -136,3 +136,15 @@ def split(tokens: Sequence[Token], begin: int, end: int) -> Iterator[tuple[int, 
 def _is_list(tokens: Sequence[Token], at: int) -> bool:
     """Whether `<` opens a list of template arguments: it follows a name at once."""
     return at > 0 and tokens[at - 1].kind == "name" and not tokens[at].space
+
+
+def erased(tokens: Sequence[Token], start: int, end: int) -> str:
+    """The text of tokens without address spaces, a space between two."""
+    kept = (t for t in tokens[start:end] if t.kind != "directive")
+    return " ".join(t.text for t in kept if t.text not in ADDRESS_SPACES)
+
+
+def remove(tokens: Sequence[Token], start: int, end: int) -> None:
+    """Leave tokens out of the text; directives stay."""
+    for token in tokens[start:end]:
+        token.dead = token.kind != "directive"

@@ -22,10 +22,13 @@ from tlc.runtime.msl.entries import (
     type_of,
 )
 from tlc.runtime.msl.subscripts import check_subscripts
+from tlc.runtime.msl.threadgroup import ThreadgroupVariables
 from tlc.runtime.msl.tokens import (
     ADDRESS_SPACES,
     closing,
+    erased,
     opening,
+    remove,
     render,
     split,
     tokenize,
@@ -75,7 +78,7 @@ class _Translator:
         self._signatures: dict[str, Signature] = {}
         self._entries: list[Entry] = []
         self._wanted: list[tuple[str, str, str]] = []  # instances: host name, expression, kernel
-        self._variables = 0
+        self._variables = ThreadgroupVariables(self._tokens)
 
     def result(self) -> Translation:
         self._declarations(0, len(self._tokens), _Scope((), False))
@@ -135,7 +138,7 @@ class _Translator:
         parameters = self._parameters(head, brace)
         record = next((i for i in range(head, brace) if tokens[i].text in _RECORDS), None)
         if parameters is None and record is not None and "=" not in words and "enum" not in words:
-            if self._again("record " + self._erased(start, brace), start, brace, scope):
+            if self._again("record " + erased(tokens, start, brace), start, brace, scope):
                 return self._remove_to_semicolon(start, end)
             self._declarations(brace + 1, end, _Scope(scope.path, True))
             return end + 1
@@ -148,11 +151,11 @@ class _Translator:
             return None  # a member that a constructor initialises with braces
         key = self._function_key(start, parameters, close, brace)
         if self._again(key, start, brace, scope):
-            self._remove(start, end + 1)
+            remove(tokens, start, end + 1)
             return end + 1
         if self._is_kernel(start, brace):
             self._kernel(start, head, parameters, scope)
-        self._body(brace + 1, end)
+        self._variables.replace(brace + 1, end)
         return end + 1
 
     def _statement(self, start: int, end: int, scope: _Scope) -> None:
@@ -164,7 +167,7 @@ class _Translator:
         if tokens[start].text == "template" and tokens[start + 1].text != "<":
             if host_name is not None:
                 self._instance(start, end, host_name.text())
-                self._remove(start, end + 1)
+                remove(tokens, start, end + 1)
             return
         constant = self._attribute(start, end, "function_constant")
         if constant is not None:
@@ -176,7 +179,7 @@ class _Translator:
             close = closing(tokens, parameters)
             key = self._function_key(start, parameters, close, end)
             if self._again(key, start, end, scope):
-                self._remove(start, end + 1)
+                remove(tokens, start, end + 1)
 
     def _again(self, key: str, start: int, end: int, scope: _Scope) -> bool:
         """Whether this was declared before, but for address spaces."""
@@ -197,7 +200,7 @@ class _Translator:
             types.append(" ".join(words[:-1] if named else words))
         qualifier = "const" if any(t.text == "const" for t in tokens[close:end][:3]) else ""
         kind = "body" if end < len(tokens) and tokens[end].text == "{" else "promise"
-        return f"{kind} {self._erased(start, parameters)}({', '.join(types)}) {qualifier}"
+        return f"{kind} {erased(tokens, start, parameters)}({', '.join(types)}) {qualifier}"
 
     def _behind_template(self, start: int, end: int) -> int:
         """Where a declaration begins behind all its `template <...>`."""
@@ -232,10 +235,6 @@ class _Translator:
             i += 1
         return None
 
-    def _erased(self, start: int, end: int) -> str:
-        kept = (t for t in self._tokens[start:end] if t.kind != "directive")
-        return " ".join(t.text for t in kept if t.text not in ADDRESS_SPACES)
-
     def _attribute(self, start: int, end: int, name: str) -> Attribute | None:
         """An attribute that stands before one of these tokens or the one behind them."""
         for at in range(start, end + 1):
@@ -244,14 +243,11 @@ class _Translator:
                     return attribute
         return None
 
-    def _remove(self, start: int, end: int) -> None:
-        for token in self._tokens[start:end]:
-            token.dead = token.kind != "directive"
-
     def _remove_to_semicolon(self, start: int, end: int) -> int:
-        while end < len(self._tokens) and self._tokens[end].text != ";":
+        tokens = self._tokens
+        while end < len(tokens) and tokens[end].text != ";":
             end += 1
-        self._remove(start, end + 1)
+        remove(tokens, start, end + 1)
         return end + 1
 
     # ---- kernels --------------------------------------------------------------------------------
@@ -313,7 +309,7 @@ class _Translator:
         parameters: list[str] = []
         if tokens[last].text == ")":
             first = opening(tokens, last)
-            parameters = [self._erased(a, b) for a, b in split(tokens, first + 1, last)]
+            parameters = [erased(tokens, a, b) for a, b in split(tokens, first + 1, last)]
             last = first - 1
         begin = last
         if tokens[last].text == ">":
@@ -337,72 +333,8 @@ class _Translator:
         kind = " ".join(t.text for t in kept if t.text not in skipped)
         value = self._constants.get(index)
         known = "false" if value is None else "true"
-        self._remove(start, end)
+        remove(tokens, start, end)
         tokens[end].text = (
             f"static constexpr {kind} {name} = ({kind})({value or 0});"
             f" static constexpr bool tlc_defined_{name} = {known};"
         )
-
-    # ---- bodies ---------------------------------------------------------------------------------
-
-    def _body(self, begin: int, end: int) -> None:
-        """Find the threadgroup variables of a function."""
-        tokens = self._tokens
-        start = i = begin
-        while i < end:
-            text = tokens[i].text
-            if text in ";{}" or tokens[i].kind == "directive":
-                start = i + 1
-            elif text == "threadgroup" and all(
-                t.text in ("const", "volatile", "static") for t in tokens[start:i]
-            ):
-                i = self._variable(start, i + 1, end)
-                start = i + 1
-            i += 1
-
-    def _variable(self, start: int, begin: int, end: int) -> int:
-        """Turn `threadgroup T a[2], b;` into references to memory; where its semicolon is."""
-        tokens = self._tokens
-        stop = begin
-        while stop < end and tokens[stop].text != ";":
-            stop = closing(tokens, stop) if tokens[stop].text in "([{" else stop
-            stop += 1
-        pieces = list(split(tokens, begin, stop))
-        first = self._name_at(*pieces[0])
-        if first is None:  # a pointer or a reference
-            return stop
-        kind = self._erased(begin, first)
-        made = []
-        for at, (a, b) in enumerate(pieces):
-            name = first if at == 0 else a
-            made.append(
-                _variable(kind, tokens[name].text, self._erased(name + 1, b), self._variables)
-            )
-            self._variables += 1
-        self._remove(start, stop)
-        tokens[stop].text = " ".join(made)
-        return stop
-
-    def _name_at(self, begin: int, end: int) -> int | None:
-        """Where the name of a variable stands: behind its type, before `[` or at the end."""
-        tokens = self._tokens
-        i = begin
-        while i < end:
-            text = tokens[i].text
-            if text in "*&" or text == "=":
-                return None
-            if text == "<":
-                i = closing(tokens, i)
-            elif text == "[" or i == end - 1:
-                return i - 1 if text == "[" else i
-            i += 1
-        return None
-
-
-def _variable(kind: str, name: str, sizes: str, at: int) -> str:
-    type_, where = f"tlc_type_{at}", f"tlc_at_{at}"
-    return (
-        f"static constexpr char {where} = 0; typedef {kind} {type_}{sizes}; {type_}& {name} ="
-        f" *({type_}*)tlc_threadgroup_variable((unsigned long)&{where}, sizeof({type_}),"
-        f' alignof({type_}), "{name}");'
-    )
