@@ -18,6 +18,15 @@ fn less(x: float32[N], ids: int[K]) { repetition_penalty(x, ids, 1.5) }
 fn cold(x: float32[M, N]) { temperature_sample(x, 0) }
 fn cool(x: float32[M, N]) { sample(x, 0.5) }
 fn few(x: float32[M, N]) { sample(x, top_k: 2) }
+fn of_one_row(x: float32[1, N]) {
+    let found = zeros([0])
+    let enough = x[0, 0] * 0
+    while enough < 2000 {
+        found = concat(found, sample(x, top_k: 3, top_p: 0.9) as float16, 0)
+        enough = enough + 1
+    }
+    found
+}
 fn in_turn(x: float32[N]) {
     let found = zeros([0])
     let enough = x[0] * 0
@@ -102,6 +111,17 @@ def test_draws_have_the_probabilities_of_softmax(program: Any) -> None:
         # chi squared of at most 4 degrees of freedom is below 23.5 in all but one of 10,000 draws;
         # the draw is the same in every run
         assert ((seen - expected)[some] ** 2 / expected[some]).sum() < 23.5
+
+
+def test_draws_of_one_row_are_of_its_largest(program: Any) -> None:
+    x = np.array([[0.3, -1.0, 1.2, 2.9, -0.2]], np.float32)
+    # of the three largest, the first two come to 0.9
+    chances = softmax(np.where(x >= 1.2, x, -np.inf))[0]
+    seen = np.bincount(program.of_one_row(x).astype(int), minlength=5)
+    assert seen.sum() == 2000
+    assert seen[chances == 0].sum() == 0
+    spread = np.sqrt(2000 * chances[3] * (1 - chances[3]))
+    assert abs(seen[3] - 2000 * chances[3]) < 5 * spread
 
 
 def test_each_pass_of_a_loop_draws_anew(program: Any) -> None:

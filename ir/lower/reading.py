@@ -35,7 +35,7 @@ def read(cx: Context, value: Value, span: Span) -> str:
 
 def _is_place(value: Value) -> bool:
     """Whether these are places that an operation found, or truth values, and never negative."""
-    while value.owner is not None and value.owner.defn.view:
+    while value.owner is not None and (value.owner.defn.view or value.owner.name == "gather"):
         value = value.owner.operands[0]
     if value.tensor.dtype == "bool":
         return True

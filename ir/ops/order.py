@@ -65,11 +65,12 @@ compose(
 # ---- sorting -------------------------------------------------------------------------------------
 
 
-def _order(x: Type, descending: bool, flat: bool) -> tuple[Type, ...]:
-    return (_rows(x).with_dtype("i32"),)
+def _order(x: Type, first: Dim, descending: bool, flat: bool) -> tuple[Type, ...]:
+    found = _rows(x).with_dtype("i32")
+    return (found.with_shape((*found.shape[:-1], first)),)
 
 
-def _order_eval(np: Any, x: Any, descending: bool, flat: bool) -> Any:
+def _order_eval(np: Any, x: Any, first: int, descending: bool, flat: bool) -> Any:
     size = x.shape[-1]
     if descending:  # backwards twice, so that equals keep their order
         order = size - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
@@ -78,31 +79,35 @@ def _order_eval(np: Any, x: Any, descending: bool, flat: bool) -> Any:
     if flat:
         starts = np.arange(x.size // size if size else 0) * size
         order = order + starts.reshape(*x.shape[:-1], 1)
-    return order
+    return order[..., :first]
 
 
 defop(
     "order",
-    "Along the last axis, the indices of the elements from the smallest to the largest, or from the"
-    " largest; equals keep their order, NaN is above all. `flat` indices count through all rows.",
-    params="x, descending: bool = false, flat: bool = false",
+    "Along the last axis, the indices of the `first` elements, at most all, from the smallest on or"
+    " from the largest; equals keep their order, NaN is above all. `flat` indices count through all"
+    " rows.",
+    params="x, first: dim, descending: bool = false, flat: bool = false",
     type=_order,
     eval=_order_eval,
     kernel="sort",
     sample=(
-        Sample((tensor("f16", 3, 5),), {"descending": False, "flat": False}),
-        Sample((tensor("f16", 3, 5),), {"descending": True, "flat": True}),
+        Sample((tensor("f16", 3, 5),), {"first": Dim.of(5), "descending": False, "flat": False}),
+        Sample((tensor("f16", 3, 5),), {"first": Dim.of(2), "descending": True, "flat": True}),
     ),
 )
 
 
-def _one_row(x: Value) -> bool:
+def one_row(x: Value) -> bool:
+    """Whether a tensor has a single row along its last axis, whatever its symbols stand for."""
     return product(x.tensor.shape[:-1]) == Dim.of(1)
 
 
-def _indices(b: Builder, x: Value, descending: bool, flat: bool) -> Value:
+def _indices(b: Builder, x: Value, descending: bool, flat: bool, first: Dim | None = None) -> Value:
     """Indices along the last axis; of one row the flat ones are the same."""
-    return b.emit("order", x, descending=descending, flat=flat and not _one_row(x))
+    first = x.tensor.shape[-1] if first is None else first
+    flat = flat and not one_row(x)
+    return b.emit("order", x, first=first, descending=descending, flat=flat)
 
 
 def _sorted(b: Builder, x: Value, order: Value) -> Value:
@@ -144,14 +149,5 @@ def top(b: Builder, x: Value, k: Dim, axis: int) -> tuple[Value, Value]:
     rows = _exchanged(b, x, axis)
     size = _rows(rows.type).shape[-1]
     b.check_at_most(k, size, f"{size} elements have no {k} largest")
-    flat, along = (
-        b.emit(
-            "slice",
-            _indices(b, rows, True, of_all),
-            axis=x.tensor.rank - 1,
-            start=Dim.of(0),
-            length=k,
-        )
-        for of_all in (True, False)
-    )
+    flat, along = (_indices(b, rows, True, of_all, k) for of_all in (True, False))
     return _exchanged(b, _sorted(b, rows, flat), axis), _exchanged(b, along, axis)

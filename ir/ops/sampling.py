@@ -37,6 +37,12 @@ def top_k(b: Builder, logits: Value, k: Dim) -> Value:
     return _kept(b, logits, b.binary("ge", logits, least))
 
 
+def among(b: Builder, logits: Value, k: Dim) -> tuple[Value, Value]:
+    """The k largest logits of the one row there is, the largest first, and where they are."""
+    values, places = top(b, logits, k, logits.tensor.rank - 1)
+    return values, b.reshape(places, (k,))
+
+
 def top_p(b: Builder, logits: Value, p: Value) -> Value:
     """The fewest logits of a row whose probabilities come to p, the most likely first, and those as
     likely as the last of them; -inf for the others."""

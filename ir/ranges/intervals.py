@@ -181,7 +181,7 @@ def _iota(op: Op) -> Interval:
 
 @_rule("order")
 def _order(op: Op, x: Interval) -> Interval:
-    type = op.result.tensor
+    type = op.operands[0].tensor
     return Interval(0.0, count(type.numel if op.attrs["flat"] else type.shape[-1]))
 
 

@@ -27,6 +27,7 @@ EVERYTHING = (
     row_cases.side_by_side,
     order_cases.sorts,
     order_cases.sorts_from_above,
+    order_cases.firsts,
     order_cases.scans,
     order_cases.scatters,
     product_cases.products,

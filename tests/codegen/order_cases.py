@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from tests.codegen.running import EPS32, INF, NAN, Array, Case, fused, normal, view, wide
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
+from tlc.ir.dims import Dim
 from tlc.ir.types import tensor
 
 SHAPES = ((1, 1), (2, 7), (3, 31), (7, 33), (31, 2), (5, 300))
@@ -29,7 +31,7 @@ def sorts(descending: bool = False) -> Iterator[Case]:
     for flat in (False, True):
 
         def order(b: Builder, x: Value, flat: bool = flat) -> Value:
-            return b.emit("order", x, descending=descending, flat=flat)
+            return b.emit("order", x, first=x.tensor.shape[-1], descending=descending, flat=flat)
 
         symbolic = fused("sort", [tensor("f16", "M", "N")], order)
         for m, n in SHAPES:
@@ -49,6 +51,24 @@ def sorts(descending: bool = False) -> Iterator[Case]:
 def sorts_from_above() -> Iterator[Case]:
     """The same from the largest; equals keep their order."""
     yield from sorts(True)
+
+
+def firsts() -> Iterator[Case]:
+    """The first few of each row: of one, of all but one, sizes known at build or run."""
+
+    def first(b: Builder, x: Value, k: Dim) -> Value:
+        return b.emit("order", x, descending=True, flat=False, first=k)
+
+    for m, n in SHAPES:
+        for k in sorted({1, n // 2 + 1, max(n - 1, 1)}):
+            x = np.round(normal(1, m, n) * 4)
+            x[0, :] = np.resize(np.array([NAN, -0.0, 0.0, INF, NAN, -INF], x.dtype), n)
+            exact = _places(x, True)[:, :k]
+            static = fused("sort", [tensor("f16", m, n)], partial(first, k=Dim.of(k)))
+            yield Case(f"[{m}, {n}], the first {k}", static, [x], exact)
+            symbolic = fused("sort", [tensor("f16", "M", "N")], partial(first, k=Dim.of("K")))
+            sizes = {"M": m, "N": n, "K": k}
+            yield Case(f"{sizes}, the first", symbolic, [x], exact, 0.0, sizes)
 
 
 def scans() -> Iterator[Case]:

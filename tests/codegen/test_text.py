@@ -11,6 +11,7 @@ from tlc.codegen.kernels import generate
 from tlc.codegen.profiles import APPLE, CPU, Profile
 from tlc.ir.builder import Builder
 from tlc.ir.core import Op, Value
+from tlc.ir.dims import Dim
 from tlc.ir.ops.window import Window
 from tlc.ir.types import tensor
 
@@ -96,7 +97,7 @@ SAMPLES: dict[str, tuple[str, Op]] = {
         fused(
             "sort",
             [tensor("f16", "N", 100)],
-            lambda b, x: b.emit("order", x, descending=True, flat=False),
+            lambda b, x: b.emit("order", x, first=Dim.of(100), descending=True, flat=False),
         ),
     ),
     "scan": (

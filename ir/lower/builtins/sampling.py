@@ -15,6 +15,7 @@ from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import describe, is_number, tell, whole
 from tlc.ir.opdef import TypeRuleError
 from tlc.ir.ops import sampling
+from tlc.ir.ops.order import one_row
 from tlc.ir.ops.reduce import along
 from tlc.ir.types import FLOATS, TensorType
 
@@ -63,14 +64,22 @@ def _temperature_sample(
     return _drawn(cx, node, _logits(cx, logits), temperature)
 
 
-def _top_k(cx: Context, node: ast.Call, logits: Value, k: Argument) -> Value:
+def _count(cx: Context, logits: Value, k: Argument) -> Dim | None:
+    """How many logits of a row are wanted; None for all of them."""
     count, size = whole(k.value), whole(logits.tensor.shape[-1])
     if count is None:
         cx.fail("E0303", f"`k` is a whole number, and this is {tell(k.value)}", k.span)
     if isinstance(count, int) and (count <= 0 or (isinstance(size, int) and count >= size)):
-        return logits  # all of them
+        return None
+    return Dim.of(count)
+
+
+def _top_k(cx: Context, node: ast.Call, logits: Value, k: Argument) -> Value:
+    count = _count(cx, logits, k)
+    if count is None:
+        return logits
     try:
-        return sampling.top_k(cx.builder, logits, Dim.of(count))
+        return sampling.top_k(cx.builder, logits, count)
     except TypeRuleError as problem:
         cx.refuse(problem, node.span, [logits], [k.span])
 
@@ -116,13 +125,24 @@ def _sample(
     p: Argument | None,
     least: Argument | None,
 ) -> Value:
-    """An index drawn from the logits that come into question: `top_k`, then `top_p`, `min_p`."""
+    """An index drawn from the logits that come into question: `top_k`, then `top_p`, `min_p`.
+
+    The k largest of a single row are taken out of it, so that all that follows is about k numbers.
+    """
     found = _logits(cx, logits)
+    places = None
+    if k is not None and one_row(found) and (count := _count(cx, found, k)) is not None:
+        cx.builder.span, k = node.span, None
+        try:
+            found, places = sampling.among(cx.builder, found, count)
+        except TypeRuleError as problem:
+            cx.refuse(problem, node.span, [found], [node.span])
     for limit, choose in ((k, _top_k), (p, _top_p), (least, _min_p)):
         if limit is not None:
             cx.builder.span = node.span
             found = choose(cx, node, found, limit)
-    return _drawn(cx, node, found, temperature)
+    drawn = _drawn(cx, node, found, temperature)
+    return drawn if places is None else cx.builder.emit("gather", places, drawn)
 
 
 @special("repetition_penalty", "logits: any, ids: any, penalty: any")
