@@ -280,14 +280,16 @@ class EntryPlan:
         """What a loop carries has a slot of its own; each pass ends by writing there."""
         (region,) = op.regions
         homes: list[str] = []
+        inside = (inner for outer in region.ops for inner in outer.walk())
+        read = [self.names[v] for inner in inside for v in inner.operands if v in self.names]
         for value, argument, result in zip(op.operands, region.args, op.results, strict=True):
             home, target = self.names[value], self.targets.pop(result, None)
             mine = isinstance(home, str) and home[0] == "s" and op.operands.count(value) == 1
             if target is not None:  # it grows on in the memory of a loop around it
                 homes.append(target)
                 self.copy(home, target, value.tensor, op)
-            elif isinstance(home, str) and mine and value in ending:
-                ending.remove(value)  # nothing reads it later: the loop goes on in its memory
+            elif isinstance(home, str) and mine and value in ending and home not in read:
+                ending.remove(value)  # nothing else reads it: the loop goes on in its memory
                 homes.append(home)
             else:
                 homes.append(self.arena.take(argument))

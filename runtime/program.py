@@ -40,6 +40,7 @@ class Program:
         "given",
         "lock",
         "seed",
+        "skipped",
         "weights",
     )
 
@@ -65,6 +66,7 @@ class Program:
         self.lock = RLock()  # held by callers until they have copied results: calls share memory
         self.given: dict[str, str] = {}  # arguments of a run, as `arg` reads them
         self.seed: int = manifest["seed"]  # of random numbers
+        self.skipped: dict[str, str] = manifest["skipped"]  # functions that are no entries, and why
         self._kernels = [Kernel(k["name"], k["threads"]) for k in profile["kernels"]]
         made: Library | None = None
         if compiled is not None:
@@ -86,7 +88,7 @@ class Program:
 
     def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503 with the names there are."""
-        return named(self.entries, name)
+        return named(self.entries, name, self.skipped)
 
     def call(
         self,
@@ -132,10 +134,14 @@ class Program:
         return self._kernels[at]
 
 
-def named(entries: dict[str, Entry], name: str) -> Entry:
-    """The entry of that name. Raises RunError E0503 with the names there are."""
+def named(entries: dict[str, Entry], name: str, skipped: dict[str, str]) -> Entry:
+    """The entry of that name. Raises RunError E0503 with the names there are, and with the reason
+    why a function is none."""
     if name not in entries:
-        raise RunError("E0503", f"no entry is called `{name}`", f"there are {', '.join(entries)}")
+        text = f"no entry is called `{name}`"
+        if name in skipped:
+            text = f"`{name}` is no entry, because {skipped[name]}"
+        raise RunError("E0503", text, f"there are {', '.join(entries)}")
     return entries[name]
 
 

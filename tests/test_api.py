@@ -143,11 +143,44 @@ def test_an_index_beyond_the_table_is_an_error(model: tlc.Model) -> None:
 
 
 def test_unknown_entries(model: tlc.Model) -> None:
-    with pytest.raises(AttributeError, match="no entry is called 'backward'"):
+    with pytest.raises(AttributeError, match="no entry is called `backward`"):
         _ = model.backward
     with pytest.raises(tlc.RunError) as problem:
         model.run("backward")
     assert problem.value.code == "E0503"
+    reason = (
+        "`helper` is no entry, because the type of `x` is Tensor, which is known only at a call"
+    )
+    with pytest.raises(AttributeError, match=reason):
+        _ = model.helper
+    with pytest.raises(tlc.RunError, match=reason):
+        model.run("helper")
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_sizes_that_only_a_call_knows_are_compared_by_it(device: str) -> None:
+    text = """
+    fn last_gate(x: float16[G], h: float16[H]) -> float16[H] { x[2 * H:] + h }
+    fn gates(x: float16[N, G], h: float16[H]) {
+        let (a, b, c, d) = chunk(x, 4, dim: 1)
+        a * h + b - c * d
+    }
+    fn joined(x: float16[N], y: float16[M], z: float16[K]) { concat(x, y, 0) * z }
+    """
+    model = tlc.compile("sizes.tl", text=text, device=device)
+    assert model.last_gate(range(6), [1, 1]).tolist() == [5, 6]
+    assert model.gates([range(8)], [1, 2]).tolist() == [[-22, -30]]
+    assert model.joined([1, 2], [3], [1, 1, 2]).tolist() == [1, 2, 6]
+    for call, message in (
+        (lambda: model.last_gate(range(7), [1, 1]), "G-2*H and H differ: G is 7, H is 2"),
+        (lambda: model.gates([range(9)], [1, 2]), "G do not divide into 4 pieces: G is 9"),
+        (lambda: model.gates([range(8)], [1, 2, 3]), "(G//4) and H differ"),
+        (lambda: model.joined([1, 2], [3], [1, 1]), "M+N and K differ"),
+    ):
+        with pytest.raises(tlc.RunError) as problem:
+            call()
+        assert problem.value.code == "E0505"
+        assert message in str(problem.value)
 
 
 def test_a_program_with_errors_raises_them_all() -> None:

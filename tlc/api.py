@@ -40,8 +40,13 @@ class Model:
         return _results(self._program, name, args, named)
 
     def __getattr__(self, name: str) -> Any:
-        known = ", ".join(self._program.entries) if name != "_program" else ""
-        raise AttributeError(f"no entry is called {name!r}; there are {known}")
+        try:
+            self.__dict__["_program"].entry(name)
+        except KeyError:
+            pass  # a model that is not made yet, as of `copy`
+        except RunError as problem:
+            raise AttributeError(f"{problem.message}; {problem.hint}") from None
+        raise AttributeError(name)
 
     def __repr__(self) -> str:
         return f"<tlc.Model on {self.device}: {', '.join(self.entries.values())}>"

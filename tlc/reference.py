@@ -38,6 +38,7 @@ class ReferenceProgram:
         validate(artifact.manifest)
         self.module = _module(artifact)
         manifest = artifact.manifest
+        self.skipped: dict[str, str] = manifest["skipped"]  # functions that are no entries, and why
         self.weights = StoredWeights(manifest, folders, artifact.mapped)
         self.entries = {
             name: Entry(self, name, record, memoryview(b""))  # type: ignore[arg-type]
@@ -46,7 +47,7 @@ class ReferenceProgram:
 
     def entry(self, name: str) -> Entry:
         """An entry by name. Raises RunError E0503."""
-        return named(self.entries, name)
+        return named(self.entries, name, self.skipped)
 
     def call(
         self,

@@ -134,7 +134,7 @@ def invoke(
             symbols.types.update(dict.fromkeys(cx.program.structs[owner].generics))
             symbols.types["Self"] = owner
         for param in fn.params:
-            bind(param.type, values[param.name], placed[param.name].span, symbols)
+            bind(param, values[param.name], placed[param.name].span, symbols)
         for param in fn.params:
             value, at = values[param.name], placed[param.name].span
             if param.type is not None:

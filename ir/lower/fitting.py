@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from tlc.ir.builder import Builder
 from tlc.ir.core import Value
@@ -28,20 +29,42 @@ def bind_free(free: Iterable[str], left: Dim, right: Dim) -> None:
 
 
 def may_be_equal(left: Dim, right: Dim) -> bool:
-    """Whether only the run can tell if two sizes are equal: one has a quotient or is a number of
-    the run, and there are sizes of symbols for which they are. Plain symbols differ."""
+    """Whether only the run can tell if two sizes are equal: one has a quotient, is a number of the
+    run or a sum, and there are sizes of symbols for which they are. Plain symbols differ."""
     late = any(_is_late(side) for side in (left, right))
-    if not late or (left - right).is_static:
+    if (left - right).is_static:
         return False
+    if not late:
+        return any(len(side.terms) > 1 for side in (left, right)) and _meet(left - right)
     if left.is_static or right.is_static:
         return True
     symbols = sorted(left.symbols() | right.symbols())
     apart = {symbol: at * (symbol[0] == "$") for at, symbol in enumerate(symbols)}
-    return any(
-        _equal_at(left, right, {symbol: size + step * apart[symbol] for symbol in symbols})
+    trials = (
+        {symbol: size + step * apart[symbol] for symbol in symbols}
         for size in _TRIED
         for step in (0, 1, -1)  # numbers of the run may be apart from one another
     )
+    multiples = (
+        dict.fromkeys(symbols, size) | {symbol: size * factor}
+        for symbol in symbols
+        for factor in range(2, 9)
+        for size in _TRIED
+    )
+    return any(_equal_at(left, right, sizes) for sizes in chain(trials, multiples))
+
+
+def _meet(difference: Dim) -> bool:
+    """Whether a difference of sizes is 0 where all its symbols but one have some equal sizes, and
+    that one a size that follows from these."""
+    for symbol in difference.symbols():
+        for size in _TRIED[:16]:
+            others = dict.fromkeys(difference.symbols() - {symbol}, size)
+            at, step = (difference.value(others | {symbol: n}) for n in (1, 2))
+            found = 1 if at == step else 1 - at // (step - at)
+            if found > 0 and difference.value(others | {symbol: found}) == 0:
+                return True
+    return False
 
 
 def _is_late(size: Dim) -> bool:

@@ -105,8 +105,13 @@ def size_of(cx: Context, node: ast.Expr, symbols: Symbols, bind: bool) -> Dim:
     )
 
 
-def bind(node: ast.TypeExpr | None, value: Lowered, span: Span, symbols: Symbols) -> None:
-    """Give the bare symbols of a parameter's type their sizes, before formulas need them."""
+def bind(param: ast.Param, value: Lowered, span: Span, symbols: Symbols) -> None:
+    """Give the bare symbols of a parameter's type their sizes, before formulas need them; a
+    parameter that is a whole number is such a size itself."""
+    node, size = param.type, whole(value)
+    if size is not None:
+        symbols.sizes[param.name] = Dim.of(size)
+        symbols.places[param.name] = Label(span, f"`{param.name}` is {size} here")
     if node is None or not isinstance(value, Value) or len(node.dims or ()) != value.tensor.rank:
         return
     for dim, size in zip(node.dims or (), value.tensor.shape, strict=True):

@@ -174,11 +174,16 @@ def _loop(scope: Scope, depth: int) -> None:
     draw = scope.draw
     names = draw(st.lists(st.sampled_from(list(scope.shapes)), min_size=1, max_size=2, unique=True))
     ends = draw(st.sampled_from(("range(3)", "range(shape(x)[0])", "1..4", "range(20)")))
+    kept = f"a{scope.count}" if draw(st.booleans()) else ""  # the old value, which passes read
+    if kept:
+        scope.let(names[0], scope.shapes[names[0]])
     scope.lines.append(f"{scope.indent}for i{depth} in {ends} {{")
     if draw(st.booleans()):
         way = draw(st.sampled_from(("continue", "break")))
         scope.lines.append(f"{scope.indent}    if i{depth} == shape(x)[0] - 2 {{ {way} }}")
     _body(scope, depth, names)
+    if kept:
+        scope.lines.append(f"{scope.indent}    {names[0]} = tanh({names[0]} + {kept})")
     if draw(st.booleans()):
         outer, scope.indent = scope.indent, scope.indent + "    "
         _branch(scope, depth + 1, f"i{depth} % 2 == 0")

@@ -118,7 +118,7 @@ def test_builtins_have_one_meaning() -> None:
     assert len(set(spelled)) == len(spelled)
     assert {n: op for op in OPS.values() for n in op.names} == BUILTINS
     # these prepare arguments, or choose between operations by them, and hand on to the record
-    both = {"max", "min", "layer_norm", "rope", "einsum", "abs", "dropout"}
+    both = {"max", "min", "clamp", "clip", "layer_norm", "rope", "einsum", "abs", "dropout"}
     assert SPECIAL.keys() & BUILTINS.keys() == both
 
 

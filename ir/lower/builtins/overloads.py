@@ -1,4 +1,4 @@
-"""Builtins with two meanings of one name, told apart by their arguments: max, abs, layer_norm."""
+"""Builtins with two meanings of one name, told apart by their arguments, such as max and clamp."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import operators, reading, tensors
-from tlc.ir.lower.arguments import Argument, shape_of
+from tlc.ir.lower.arguments import Argument, call_form, place, shape_of
 from tlc.ir.lower.builtins.registry import builtin
 from tlc.ir.lower.builtins.table import SPECIAL, Builtin, arguments, need_tensor
 from tlc.ir.lower.context import Context
@@ -27,7 +27,8 @@ def _extreme(name: str) -> Builtin:
     def run(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
         """Of two tensors (or numbers) element by element; of one tensor, a reduction.
 
-        In `max(x, 0)` the number is an axis, in `max(x, 0.0)` it is compared with.
+        In `max(x, 0)` the number is an axis, in `max(x, 0.0)` it is compared with, as is one that
+        only the run knows, and any where x has no axes.
         """
         args = arguments(cx, node, first)
         if len(args) == 2 and not any(arg.name for arg in args):
@@ -39,7 +40,8 @@ def _extreme(name: str) -> Builtin:
                 found = _of_counts(name, *(Dim.of(end or 0) for end in ends))
                 return found if isinstance(found, int) else reading.shortened(cx, found, node.span)
             a, b = operators.beside(cx, a, b), operators.beside(cx, b, a)
-            if isinstance(b, Value | list | float) or not isinstance(a, Value | list):
+            axis = is_number(b) and not isinstance(b, float)
+            if not axis or not isinstance(a, Value | list) or _is_scalar(a):
                 one = tensors.as_tensor(cx, a, b, args[0].span)
                 other = tensors.as_tensor(cx, b, a, args[1].span)
                 if one is not None and other is not None:
@@ -51,6 +53,36 @@ def _extreme(name: str) -> Builtin:
 
 
 SPECIAL["max"], SPECIAL["min"] = _extreme("max"), _extreme("min")
+
+
+def _is_scalar(value: Lowered) -> bool:
+    return isinstance(value, Value) and not value.tensor.shape
+
+
+def _clamp(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
+    """Between numbers, or between what only the run knows and tensors, as NumPy's clip."""
+    args = arguments(cx, node, first)
+    form = BUILTINS["clamp"]
+    placed = place(
+        cx, form.params, args, "`clamp`", node.span, hint=call_form("clamp", form.params)
+    )
+    if all(is_number(placed[end].value) for end in ("low", "high")):
+        return builtin(cx, form, "clamp", args, node.span)
+    found = placed["x"]
+    for name, end in (("maximum", placed["low"]), ("minimum", placed["high"])):
+        a = operators.beside(cx, found.value, end.value)
+        b = operators.beside(cx, end.value, found.value)
+        one = tensors.as_tensor(cx, a, b, found.span)
+        other = tensors.as_tensor(cx, b, a, end.span)
+        if one is None or other is None:
+            return builtin(cx, form, "clamp", args, node.span)
+        places = (found.span, end.span)
+        value = operators.elementwise(cx, name, [one, other], node.span, places)
+        found = Argument(value, found.span)
+    return found.value
+
+
+SPECIAL["clamp"] = SPECIAL["clip"] = _clamp
 
 
 def _abs(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:

@@ -267,7 +267,8 @@ def _split(
 
 @special("chunk", "x: any, n: any, dim: any = 0")
 def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument | None) -> Lowered:
-    """A given number of pieces along an axis, as equal as they can be."""
+    """A given number of pieces along an axis, as equal as they can be; of a size that only the run
+    knows, which it has to divide, all equal."""
     value = need_tensor(cx, x)
     axis = need_axis(cx, dim, value.tensor.rank, node.span)
     count, total = whole(n.value), value.tensor.shape[axis]
@@ -276,8 +277,10 @@ def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument 
     size = total.exact_div(count)
     if size is None or size == Dim.of(0):
         if not total.is_static:
-            text = f"whether {total} elements divide into {count} pieces must be known at build"
-            cx.fail("E0304", text, node.span)
+            size = total // count
+            cx.builder.span = node.span
+            cx.builder.check(size * count, total, f"{total} do not divide into {count} pieces")
+            return _cut_up(cx, node, value, axis, [size] * count)
         size = Dim.of(max(1, -(-int(total) // count)))
     return _pieces(cx, node, value, axis, size)
 
