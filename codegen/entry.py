@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 from tlc.codegen.arena import Arena, appends_to, in_place, is_late, last_uses
 from tlc.codegen.cost import cost
+from tlc.codegen.host_steps import HOST_STEPS
 from tlc.codegen.kernels import Kernel, Variant, generate
 from tlc.codegen.notation import describe, formula, place, shape
 from tlc.codegen.profiles import Profile
 from tlc.codegen.storage import Storage
+from tlc.frontend.diagnostics import InternalError
 from tlc.ir.core import Block, Func, Op, Value
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
@@ -131,73 +132,17 @@ class EntryPlan:
                 self.choice(op)
             case "function":
                 self.function(op)
-            case "call":
-                given = [self.typed(v) for v in op.operands]
-                self.names |= {value: self.arena.take(value) for value in op.results}
-                made = [self.typed(v) for v in op.results]
-                a, numbers = op.attrs, [formula(n) for n in op.attrs["ints"]]
-                step = ["call", a["name"], numbers, given, list(a["symbols"]), made, a["place"]]
-                self.steps.append(step)
-            case "read":
-                memory, dtype, _ = self.typed(op.operands[0])
-                self.steps.append(["read", op.attrs["symbol"], memory, dtype])
             case "check":
                 left, right = formula(op.attrs["left"]), formula(op.attrs["right"])
                 check = [left, right, op.attrs["text"], place(op)]
                 sizes = (op.attrs["left"] - op.attrs["right"]).symbols()
                 late = self.around > 0 or any(s[0] == "$" for s in sizes)
                 (self.steps if late else self.checks).append(["check", *check] if late else check)
-            case "print":
-                self.steps.append(["print", self.parts(op), [self.typed(v) for v in op.operands]])
-            case "assert":
-                parts, values = self.parts(op), [self.typed(v) for v in op.operands]
-                condition, where = formula(op.attrs["condition"]), op.attrs["place"]
-                self.steps.append(["assert", condition, parts, values, where])
-            case "text":
-                self.steps.append(["text", *(op.attrs[k] for k in ("symbol", "source", "name"))])
-            case "text_of":
-                parts, values = self.parts(op), [self.typed(v) for v in op.operands]
-                self.steps.append(["text_of", op.attrs["symbol"], parts, values])
-            case "text_value":
-                a = op.attrs
-                asked = [a["what"], a["other"], a["place"]]
-                self.steps.append(["text_value", a["symbol"], formula(a["text"]), *asked])
-            case "text_order":
-                symbol, *both = (op.attrs[k] for k in ("symbol", "text", "other"))
-                self.steps.append(["text_order", symbol, *map(formula, both)])
-            case "text_float":
-                a, target = op.attrs, self.arena.take(op.result)
-                self.names[op.result] = target
-                self.steps.append(["text_float", target, formula(a["text"]), a["place"]])
-            case "tokenize":
-                a, target = op.attrs, self.arena.take(op.result)
-                self.names[op.result] = target
-                step = ["tokenize", a["symbol"], target, a["model"], formula(a["text"])]
-                self.steps.append([*step, a["around"], a["place"]])
-            case "detokenize":
-                a, (memory, _, dims) = op.attrs, self.typed(op.operands[0])
-                step = ["detokenize", a["symbol"], memory, dims, a["model"], a["place"]]
-                self.steps.append(step)
-            case "detokenize_next":
-                a = op.attrs
-                step = ["detokenize_next", a["symbol"], formula(a["token"]), a["model"], a["place"]]
-                self.steps.append(step)
-            case "core_ml":
+            case name if name in HOST_STEPS:
                 self.names |= {value: self.arena.take(value) for value in op.results}
-                given, made = (
-                    [[name, *self.typed(value)] for name, value in zip(names, values, strict=True)]
-                    for names, values in (
-                        (op.attrs["inputs"], op.operands),
-                        (op.attrs["outputs"], op.results),
-                    )
-                )
-                self.steps.append(["core_ml", op.attrs["model"], given, made])
-            case "save":
-                step = ["save", *self.typed(op.operands[0]), op.attrs["path"], op.attrs["name"]]
-                self.steps.append(step)
-            case "save_model":
-                a = op.attrs
-                self.steps.append(["save_model", a["model"], a["path"], a["dequantize"]])
+                self.steps.append(HOST_STEPS[name](self, op))
+            case name:
+                raise InternalError(f"no step for the operation {name}")
 
     def room(self, target: Memory, type: TensorType) -> None:
         """See that memory can hold a tensor; what has a size that the run computes grows then."""
@@ -348,7 +293,7 @@ class EntryPlan:
             self.arena.release(home)
         used, self.arena.taken = list(self.arena.taken), outer | self.arena.taken
         ends = [formula(number) for _, number in op.attrs["ends"]]
-        results = [self.typed(value) for value in region.yielded]
+        results = self.typed(region.yielded)
         a = op.attrs
         self.steps.append(
             ["function", a["name"], list(a["ints"]), steps, homes, ends, results, used]
@@ -366,25 +311,9 @@ class EntryPlan:
         for inside, outside in zip(op.regions[0].yielded, op.results, strict=True):
             self.names[outside] = self.names[inside]
 
-    def parts(self, op: Op) -> list[Any]:
-        values = count()
-
-        def piece(part: Any) -> Any:
-            match part:
-                case None:
-                    return ["value", next(values)]
-                case ("form", spec, inner):
-                    return ["form", spec, [piece(p) for p in inner]]
-                case (kind, number):
-                    return [kind, formula(number)]
-                case Dim():
-                    return ["dim", formula(part)]
-            return part
-
-        return [piece(part) for part in op.attrs["parts"]]
-
-    def typed(self, value: Value) -> list[Any]:
-        return [self.names[value], value.tensor.dtype, shape(value.tensor)]
+    def typed(self, values: Iterable[Value]) -> list[list[Any]]:
+        """Memory, dtype and shape of each."""
+        return [[self.names[v], v.tensor.dtype, shape(v.tensor)] for v in values]
 
     def release(self, value: Value) -> None:
         name = self.names.get(value, "")
