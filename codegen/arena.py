@@ -169,11 +169,12 @@ def _grows(loop: Op, at: int) -> bool:
 
 def appends_to(op: Op, part: int = 0) -> Value | None:
     """The operand whose elements begin a result of concatenations, as they lie in memory."""
-    if op.name != "fused" or op.attrs["family"] not in ("concat", "append"):
+    if op.name != "fused":
         return None
     (region,) = op.regions
     concat = region.yielded[part].owner
-    assert concat is not None
+    if concat is None or concat.name != "concat":
+        return None
     outer = product(concat.result.tensor.shape[: concat.attrs["axis"]])
     first = concat.operands[0]
     if outer != Dim.of(1) or first not in region.args or concat.operands.count(first) > 1:

@@ -75,6 +75,7 @@ class Draft:
     """A kernel while a family writes it.
 
     `shared` holds the sizes of every kernel of a launch by its name, where several are written.
+    `beside` are drafts of results that the same kernel stores too.
     """
 
     region: Region
@@ -82,6 +83,7 @@ class Draft:
     name: str
     comment: str
     shared: dict[str, Sizes] = field(default_factory=dict)
+    beside: Sequence[Draft] = ()
 
     @property
     def sizes(self) -> Sizes:
@@ -114,7 +116,11 @@ class Draft:
             status=status,
             **context,
         )
-        results = [("out", self.region.out.dtype)]
+        dtypes = [draft.region.out.dtype for draft in (self, *self.beside)]
+        results = [("out", dtypes[0])]
+        if self.beside:
+            results = [(f"out{number}", dtype) for number, dtype in enumerate(dtypes)]
+            body = f"    device {buffer_type(dtypes[0])}* out = out0;\n{body}"
         made = Kernel(
             name=self.name,
             text="",

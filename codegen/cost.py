@@ -24,11 +24,12 @@ def cost(op: Op) -> tuple[Dim, Dim]:
     (region,) = op.regions
     nbytes = Dim.of(0)
     there: list[Value | None] = []  # what is in its place already
-    if op.attrs["family"] == "append":
+    family = op.attrs["family"]
+    if family == "append" or (family == "attention" and len(op.results) > 1):
         there = [appends_to(op, part) for part in range(len(op.results))]
     encodings = op.attrs["encodings"]
     for operand, value, encoding in zip(op.operands, region.args, encodings, strict=True):
-        if operand not in there:
+        if operand not in there or family == "attention":
             nbytes += _bytes(_read(op, value), encoding)
     nbytes += sum((v.tensor.nbytes for v in op.results), Dim.of(0))
     nbytes -= sum((v.tensor.nbytes for v in there if v is not None), Dim.of(0))

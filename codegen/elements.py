@@ -177,10 +177,11 @@ def _vectors(target: Target) -> bool:
     return True
 
 
-def element_loop(draft: Draft, target: Target) -> ElementLoop:
-    """A loop that gives neighbouring elements to neighbouring threads."""
+def element_loop(draft: Draft, target: Target, single: bool = False) -> ElementLoop:
+    """A loop that gives neighbouring elements to neighbouring threads, a `single` one to each if
+    so."""
     region, sizes, space = draft.region, draft.sizes, target.space
-    vectors = _vectors(target)
+    vectors = not single and _vectors(target)
     flat = "first" if vectors else "at"
     indices, names = split(sizes, flat, space.shape, "i")
     row = target.setup(names)

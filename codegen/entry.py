@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tlc.codegen.arena import Arena, appends_to, in_place, is_late, last_uses
+from tlc.codegen.arena import Arena, in_place, is_late, last_uses
 from tlc.codegen.cost import cost
+from tlc.codegen.growth import placed
 from tlc.codegen.host_steps import HOST_STEPS
 from tlc.codegen.kernels import Kernel, Variant, generate
 from tlc.codegen.notation import describe, formula, place, shape
@@ -123,7 +124,7 @@ class EntryPlan:
                     target = self.targets.pop(value, None) or self.arena.take(value)
                     self.names[value] = target
                     self.room(target, value.tensor)
-                self.steps += [self.launch(each) for each in self.placed(op)]
+                self.steps += [self.launch(each) for each in placed(op, self.names)]
             case "once":
                 self.kept_work(op)
             case "loop":
@@ -150,22 +151,6 @@ class EntryPlan:
             self.steps.append(["room", target, formula(type.nbytes)])
         elif isinstance(target, str) and target[0] == "s":
             self.arena.hold(target, type.nbytes)
-
-    def placed(self, op: Op) -> list[Op]:
-        """Concatenations as they are done: where each begins the memory of its result already, as
-        appending to it; where only some do, one by one."""
-        parts = range(len(op.results))
-        olds = [appends_to(op, part) for part in parts]
-        there = [
-            old is not None and self.names[old] == self.names[new]
-            for old, new in zip(olds, op.results, strict=True)
-        ]
-        if not any(there):
-            return [op]
-        if all(there):
-            return [_appending(op)]
-        alone = [_alone(op, part) for part in parts]
-        return [_appending(each) if there[part] else each for part, each in enumerate(alone)]
 
     def launch(self, op: Op) -> list[Any]:
         """A launch of a fused operation, whose operands and results have their memory."""
@@ -319,21 +304,3 @@ class EntryPlan:
         name = self.names.get(value, "")
         if isinstance(name, str) and name[:1] == "s":
             self.arena.release(name)
-
-
-def _alone(op: Op, part: int) -> Op:
-    """One of the results of a fused operation."""
-    (block,) = op.regions
-    region = Block(block.args, [*block.ops[:-1], Op(OPS["yield"], [block.yielded[part]], {})])
-    attrs = {**op.attrs, "results": (op.results[part].type,)}
-    made = Op(op.defn, op.operands, attrs, regions=[region], span=op.span)
-    made.results = [op.results[part]]
-    return made
-
-
-def _appending(op: Op) -> Op:
-    """A concatenation whose first operand is in its place already."""
-    attrs = {**op.attrs, "family": "append"}
-    made = Op(op.defn, op.operands, attrs, regions=op.regions, span=op.span)
-    made.results = op.results
-    return made

@@ -20,7 +20,8 @@ WRAP = Dim.of(2**32)
 class Access:
     """A value that is read and not computed: element (i, j, ...) is at offset + i*strides[0] + ...
 
-    `arg` is the operand's number. An `iota` has none: its value is the position itself.
+    `arg` is the operand's number; `part`, instead, that of a result that the kernel has stored. An
+    `iota` has neither: its value is the position itself.
     """
 
     value: Value
@@ -29,6 +30,12 @@ class Access:
     shape: Dims
     strides: Dims
     offset: Dim
+    part: int | None = None
+
+    @property
+    def buffer(self) -> str:
+        """The name of the memory that is read."""
+        return f"in{self.arg}" if self.part is None else f"out{self.part}"
 
 
 class Region:
@@ -39,6 +46,7 @@ class Region:
         self.args = {value: number for number, value in enumerate(block.args)}
         self.encodings: tuple[str, ...] = op.attrs["encodings"]
         self.result = block.yielded[part]
+        self.parts = {v: n for n, v in enumerate(block.yielded) if v not in self.args}
         self.ops = _behind(self.result, block.ops[:-1])
         self.out = op.results[part].tensor
         self.position = {o.result: number for number, o in enumerate(self.ops)}
@@ -71,9 +79,11 @@ class Region:
             return Access(value, number, self.encodings[number], shape, row_major(shape), ZERO)
         match op.name:
             case "access":
-                number = self.args[op.operands[0]]
+                (source,) = op.operands
                 shape, strides, start = (op.attrs[k] for k in ("shape", "strides", "offset"))
-                return Access(value, number, self.encodings[number], shape, strides, start)
+                arg, part = self.args.get(source), self.parts.get(source)
+                kept = source.tensor.dtype if arg is None else self.encodings[arg]
+                return Access(value, arg, kept, shape, strides, start, part)
             case "iota":
                 shape = value.tensor.shape
                 steps = tuple(ONE if k == op.attrs["axis"] else ZERO for k in range(len(shape)))

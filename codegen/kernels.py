@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tlc.codegen.assembly import Draft, Kernel, Variant, joined
 from tlc.codegen.expression import Region
@@ -61,6 +62,8 @@ def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]
     drafts = [
         Draft(Region(op, part), profile, name, comment, sizes) for part in range(len(op.results))
     ]
+    if family == "attention":  # which reads the other results
+        return attention.variants(replace(drafts[0], beside=drafts[1:]))
     made = [FAMILIES[family](draft) for draft in drafts]
     if len(made) == 1:
         return made[0]

@@ -35,8 +35,8 @@ def scalar_load(access: Access, index: str) -> str:
     if access.encoding == "index":
         return f"{kind(access.value)}({index})"
     if access.encoding in PACKED:
-        return f"tlc_{access.encoding}(in{access.arg}, {index})"
-    return widened(access.encoding, f"in{access.arg}[{index}]")
+        return f"tlc_{access.encoding}({access.buffer}, {index})"
+    return widened(access.encoding, f"{access.buffer}[{index}]")
 
 
 def widened(encoding: str, element: str) -> str:
@@ -102,12 +102,12 @@ class Rows:
         numbered = access.encoding == "index" or access.encoding in PACKED
         base, statements = f"{self.region.label(access.value)}_row", []
         if place == "0u":
-            base = "" if numbered else f"in{access.arg}"
+            base = "" if numbered else f"{access.buffer}"
         elif numbered:
             statements = [f"const uint {base} = {place};"]
         else:
             element = buffer_type(access.encoding)
-            statements = [f"device const {element}* {base} = in{access.arg} + {place};"]
+            statements = [f"device const {element}* {base} = {access.buffer} + {place};"]
         self.rows[access.value] = Row(base, stride, aligned)
         return statements
 
@@ -143,8 +143,8 @@ class Rows:
                     return f"to_f8({numbers})" if of == "float" else numbers
                 case packed if packed in PACKED:
                     if row.stride == ONE and row.aligned:
-                        return f"ld8_{packed}(in{access.arg}, {place})"
-                    return f"gather8_{packed}(in{access.arg}, {place}, {step}, {count})"
+                        return f"ld8_{packed}({access.buffer}, {place})"
+                    return f"gather8_{packed}({access.buffer}, {place}, {step}, {count})"
             if row.stride == ONE:
                 return f"ld{_SUFFIX[of]}" + (
                     f"n({place}, {count})" if lanes.count else f"({place})"

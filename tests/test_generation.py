@@ -126,9 +126,9 @@ def test_the_example_generates_what_the_network_says(artifact: str) -> None:
         assert shown("run", artifact, "--device", device, *given) == text + "\n"
 
 
-def test_a_layer_takes_six_launches(artifact: str) -> None:
-    """Queries, keys and values; keys and values appended; attention; its output; gate and what it
-    opens; and the way down. Norms, rotations and residuals are done by these."""
+def test_a_layer_takes_five_launches(artifact: str) -> None:
+    """Queries, keys and values; attention, which appends these; its output; gate and what it opens;
+    and the way down. Norms, rotations and residuals are done by these."""
     program, _ = open_program(read_artifact(artifact), "cpu", [""])
     steps = program.entry("main").record["steps"]
     (decode,) = (step[3] for step in steps if step[0] == "loop")
@@ -136,7 +136,7 @@ def test_a_layer_takes_six_launches(artifact: str) -> None:
     assert isinstance(layers, int)
     launches = [step for step in all_steps(decode) if step[0] == "launch"]
     # around them: the token itself, its embedding, the angles of its place, logits, 8 of sampling
-    assert len(launches) == 6 * layers + 12
+    assert len(launches) == 5 * layers + 12
 
 
 def test_the_example_at_another_temperature_says_something_else(artifact: str) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tlc.codegen.assembly import MAX_THREADGROUP_BYTES, Array, Draft, Kernel, groups_for
-from tlc.codegen.elements import used
+from tlc.codegen.elements import ElementLoop, element_loop, used
 from tlc.codegen.expression import SCALARS, Access, Scope
+from tlc.codegen.families.appended import NewRow, new_rows
 from tlc.codegen.families.attention_region import Attention, Matrix
 from tlc.codegen.iteration import ONE, ZERO, is_multiple, offset, split
-from tlc.codegen.memory import buffer_type, plus, rounded_scalar, scalar_load
+from tlc.codegen.memory import buffer_type, plus, rounded_scalar, scalar_load, widened
 from tlc.ir.formats import PACKED
 
 SIMDGROUPS = 8  # that share the keys of a row
@@ -104,6 +105,28 @@ def _parts(draft: Draft, attention: Attention) -> _Parts:
     )
 
 
+class _New(NamedTuple):
+    """A row that is appended: what is computed of element `at` of a head, and where it goes."""
+
+    row: NewRow
+    loop: ElementLoop
+
+    @property
+    def kept(self) -> str:
+        """The threadgroup's copy of a head."""
+        return f"new{self.row.part}"
+
+    @property
+    def lines(self) -> list[str]:
+        """All that names indices."""
+        return [*self.loop.row, *self.loop.body, self.row.start]
+
+
+def _new(draft: Draft, attention: Attention) -> list[_New]:
+    rows = new_rows(draft, attention.sizes_appended)
+    return [_New(row, element_loop(row.draft, row.target, single=True)) for row in rows]
+
+
 # ---- by rows ------------------------------------------------------------------------------------
 
 
@@ -115,20 +138,33 @@ def _by_rows(draft: Draft, attention: Attention) -> Kernel:
         one, many = "const uint row = work", f" % {sizes(attention.row_count)};"
         place = [f"const uint head = work / {sizes(attention.row_count)};", one + many]
     indices = parts.place(*parts.lines)
+    new = _new(draft, attention)
+    named = ["row", *(line for each in new for line in each.lines)] if new else []
+
+    def element(matrix: Matrix, place: str) -> str:
+        loaded = scalar_load(matrix.access, place)
+        for each in new:
+            if each.row.part == matrix.access.part:
+                kept = widened(matrix.access.encoding, f"{each.kept}[at]")
+                return f"(n + 1u == {sizes(attention.keys)} ? {kept} : {loaded})"
+        return loaded
+
     return draft.kernel(
         "attention",
         groups=groups_for(count, 1),
         threads=32 * SIMDGROUPS,
-        threadgroup_bytes=4 * (3 * 32 + SIMDGROUPS * attention.width),
+        threadgroup_bytes=4 * (3 * 32 + SIMDGROUPS * attention.width)
+        + sum(Array(each.row.type, each.kept, int(each.row.size)).nbytes for each in new),
         simdgroups=SIMDGROUPS,
         count=count,
-        place=used(place, [*indices, *parts.lines]) + indices,
+        place=used(place, [*indices, *parts.lines, *named]) + indices,
+        new=new,
         keys=attention.keys,
         depth=attention.depth,
         width=attention.width,
         parts=parts,
-        key=scalar_load(attention.key.access, parts.key),
-        value=scalar_load(attention.value.access, parts.value),
+        key=element(attention.key, parts.key),
+        value=element(attention.value, parts.value),
     )
 
 
@@ -187,7 +223,7 @@ def _stage(matrix: Matrix, size: int, element: str, parts: _Parts, place: str) -
     starts = (access.offset, *matrix.lead, matrix.key)
     near = matrix.along == ONE and access.encoding not in PACKED and access.encoding != "index"
     if near and size % 4 == 0 and all(is_multiple(d, 4) for d in starts):
-        vector = f"*(device const {stored}4*)(in{access.arg} + {place})"
+        vector = f"*(device const {stored}4*)({access.buffer} + {place})"
         copy = f"*(threadgroup {element}4*)to = "
         copy += f"{vector};" if stored == element else f"{element}4({vector});"
         return _Stage(size, _padded(size), element, 4, parts.place(place), copy)
@@ -205,6 +241,8 @@ def _by_tiles(draft: Draft, attention: Attention, block: _Block) -> Kernel:
             f"const uint head = tile / {sizes(tiles_of_head)};",
             f"const uint m0 = tile % {sizes(tiles_of_head)} * {TILE_ROWS}u;",
         ]
+    new = _new(draft, attention)
+    named = [line for each in new for line in each.lines]
     scores = _padded(block.keys)
     staged = block.bytes // 4 - TILE_ROWS * scores - 4 * 64 - 2 * 4
     return draft.kernel(
@@ -220,7 +258,8 @@ def _by_tiles(draft: Draft, attention: Attention, block: _Block) -> Kernel:
         ],
         features=frozenset({"simdgroup_matrix"}),
         count=count,
-        place=used(place, [*parts.place(*parts.lines), *parts.lines, "m0"]),
+        place=used(place, [*parts.place(*parts.lines), *parts.lines, "m0", *named]),
+        new=new,
         rows=attention.row_count,
         keys=attention.keys,
         depth=attention.depth,

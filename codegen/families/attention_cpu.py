@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from tlc.codegen import wide
 from tlc.codegen.assembly import Draft, Kernel, groups_for
-from tlc.codegen.elements import uniform, used
+from tlc.codegen.elements import lane_loop, uniform, used
 from tlc.codegen.expression import LANES, SCALARS, Access, Scope, kind
+from tlc.codegen.families.appended import new_rows
 from tlc.codegen.families.attention_region import Attention, Matrix
 from tlc.codegen.families.product import Operand as Side
 from tlc.codegen.families.product import lane_reader, positions
@@ -57,10 +58,13 @@ class Finish:
 
 def _tile(attention: Attention, rows: int | None, unit: bool) -> Tile:
     """Queries, scores and what is added up take about 190 KiB of cache at most, and 700 KiB on
-    processors with a matrix unit, where keys and values are cut for each tile."""
+    processors with a matrix unit, where keys and values are cut for each tile. A thread that
+    appends to a head takes all rows that read it."""
     group = GROUP if rows is None else -(-rows // -(-max(1, rows) // GROUP))
     most, room = (258, 66048) if unit else (192, 24576)
     most = max(GROUP, min(most, room // (attention.depth + attention.width) // GROUP * GROUP))
+    if rows is not None and attention.sizes_appended:
+        most = max(most, rows + group)
     if rows is None:
         return Tile(most, group, KEYS)
     most = max(group, most // group * group)
@@ -105,6 +109,7 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
     if unit:  # as templates/matrix_unit.cpu.metal.j2 takes operands
         room, mixed_stride = -(-tile.rows // 16) * 16, mixed_stride + 16
         panel_rows = max(-(-attention.depth // 32) * 32, tile.keys)
+    new = new_rows(draft, attention.sizes_appended)
     lines = [*query.row, *bounds, *score.start, *after.start]
     lines += [key_place, element, *(panel.start if panel else []), *value.start]
     total = "totals[i]"
@@ -117,6 +122,7 @@ def kernel(draft: Draft, attention: Attention, rows: int | None) -> Kernel:
         tiles=tiles,
         place=place,
         head=used(head_lines, lines),
+        new=[(row, lane_loop(row.draft, row.target)) for row in new],
         rows=attention.row_count,
         keys=attention.keys,
         depth=attention.depth,

@@ -57,6 +57,13 @@ class Attention:
         return tuple(self.lead[axis] for axis in axes)
 
     @property
+    def sizes_appended(self) -> list[Dim]:
+        """The elements of a head in each result that grows by a row."""
+        sides = ((self.key, self.depth), (self.value, self.width))
+        found = {side.access.part: Dim.of(size) for side, size in sides if side.access.part}
+        return [found[part] for part in sorted(found)]
+
+    @property
     def head_count(self) -> Dim:
         return product(self.sizes_of(self.heads))
 

@@ -200,7 +200,7 @@ def lane_reader(
     elif step == ONE and encoding == BFLOAT:
         whole, packed = base, f"_{encoding}"
     elif step == ONE and encoding in PACKED:
-        whole, packed = f"in{operand.access.arg}, {base or '0u'}", f"_{encoding}"
+        whole, packed = f"{operand.access.buffer}, {base or '0u'}", f"_{encoding}"
     loads = load(operand.access), masked(operand.access)
     return LaneReader(start, base, *loads, whole, packed)
 

@@ -4,7 +4,8 @@ The projections of queries, keys and values multiply the same rows with differen
 and what it opens are two products, and one is all that the other's kernel reads beside. Both read
 normalised rows, which their kernels make themselves, as does a kernel of rows that reads them too:
 an encoder adds what it has normalised to what it makes of it. Concatenations compute what goes into
-them. Keys and values that one launch has made are normalised, and appended to a cache, by one.
+them. Keys and values that one launch has made are normalised, and appended to a cache, by one, or
+by the attention that reads it (`append.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from tlc.ir.core import Block, Func, Op, Value, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
+from tlc.ir.passes.append import append
 from tlc.ir.passes.attention import COSTLY
 from tlc.ir.passes.groups import MOST_OPERANDS
 from tlc.ir.passes.views import Access, identity, reshaped
@@ -40,6 +42,7 @@ def _block(block: Block) -> None:
     _remade(block)
     _pieces_made(block)
     _siblings(block, _alike)
+    append(block)
 
 
 def _absorbed(block: Block, fits: Callable[[Op, Op], bool]) -> None:

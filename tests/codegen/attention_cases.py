@@ -114,3 +114,47 @@ def special_scores() -> Iterator[Case]:
             inputs = [stored[value] for value in op.operands]
             name = f"{number} among {n} queries and {m} keys"
             yield Case(name, op, inputs, exact[:, 0], slack, {"N": n, "M": m})
+
+
+def appending() -> Iterator[Case]:
+    """A new row of keys and one of values, computed and appended where the others are: for few rows
+    that share a head, by copies of it, and for many."""
+    shapes = (
+        ("f16", 4, 2, 20, 33),
+        ("f32", 6, 3, 64, 16),
+        ("f16", 3, 3, 8, 8),
+        ("f16", 2, 1, 70, 5),
+    )
+    for dtype, heads, groups, depth, width in (*shapes, ("f16", 16, 2, 20, 24)):
+        t = SPELLED[dtype]
+        func = optimised(
+            f"fn f(q: {t}[1, {heads}, {depth}], old_k: {t}[M, {groups}, {depth}],"
+            f" old_v: {t}[M, {groups}, {width}], k: {t}[1, {groups}, {depth}],"
+            f" v: {t}[1, {groups}, {width}], b: {t}[{depth}, {groups}]) {{\n"
+            "let keys = concat(old_k, k * 0.5 + b.T, 0)\nlet values = concat(old_v, v, 0)\n"
+            "(attention(q, keys, values), keys, values) }"
+        )
+        op = next(op for op in kernels(func) if op.attrs["family"] == "attention")
+        for m in (0, 1, 7, 40, 130):
+            q, old_k = normal(95, 1, heads, depth, dtype=dtype), normal(96, m, groups, depth)
+            old_v, v = normal(97, m, groups, width), normal(98, 1, groups, width)
+            # quarters, so that what is computed of them is exact
+            k, b = (np.round(4 * normal(99, *s)) / 4 for s in ((1, groups, depth), (depth, groups)))
+            keys = np.concatenate([wide(old_k), wide(k) / 2 + wide(b).T[None]])
+            values = np.concatenate([wide(old_v), wide(v)])
+            exact, slack = exact_attention(q, keys, values, 1 / np.sqrt(depth))
+            arrays = [x.astype(q.dtype) for x in (q, old_k, old_v, k, v, b)]
+            stored = dict(zip(func.params, arrays, strict=True))
+            there = [op.operands.index(value) for value in func.params[1:3]]
+            grown = dict(zip(func.results[1:], (keys, values), strict=True))
+            numbers = [op.results.index(value) for value in func.results[1:]]
+            yield Case(
+                f"{dtype} {heads}/{groups} heads of {depth} and {width}, 1 more than {m} keys",
+                op,
+                [stored[value] for value in op.operands],
+                [exact.reshape([size(d, {"M": m}) for d in op.results[0].tensor.shape])]
+                + [grown[value] for value in op.results[1:]],
+                [slack, 0.0, 0.0],
+                {"M": m},
+                there=dict(zip(numbers, there, strict=True)),
+            )

@@ -49,4 +49,5 @@ EVERYTHING = (
     window_cases.pools,
     attention_cases.attentions,
     attention_cases.special_scores,
+    attention_cases.appending,
 )

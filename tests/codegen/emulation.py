@@ -103,6 +103,9 @@ def launched(
         outs[-1].write(b"\xff" * nbytes)
         outs[-1].fresh()
         buffers[len(buffers)] = outs[-1]
+    for number, given in case.there.items():
+        outs[number].write(np.ascontiguousarray(case.inputs[given]).tobytes())
+        buffers[given] = outs[number]
     status = len(buffers)
     if kernel.status:
         bind(bytes(4))

@@ -88,7 +88,8 @@ class Case:
 
     `slack` is how far float32 arithmetic may be off, element by element; rounding to the result's
     dtype comes on top. An operation with several results has a list of each. `rough` is what
-    kernels of the cpu profile may be off by besides, where they multiply by integers.
+    kernels of the cpu profile may be off by besides, where they multiply by integers. `there` are
+    results that lie where an input does, which they begin with: their numbers, and the input's.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Case:
     status: int = 0
     part: int = 0
     rough: Any = 0.0
+    there: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def dtype(self) -> str:
@@ -207,6 +209,9 @@ def _launch(
         outs.append((device.buffer(nbytes + GUARD), nbytes, part))
         device.write(outs[-1][0], b"\xff" * (nbytes + GUARD))
         buffers.append(outs[-1][0])
+    for part, given in case.there.items():
+        device.write(outs[part][0], np.ascontiguousarray(case.inputs[given]).tobytes())
+        buffers[given] = outs[part][0]
     if kernel.status:
         status = device.buffer(4)
         buffers.append(status)

@@ -109,6 +109,8 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("pool sum", "", window_cases.pools, "any sum of window 3"),
     ("attention special", "", attention_cases.special_scores, "nan among 5"),
     ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
+    ("appending attention", "", attention_cases.appending, "f16 4/2 heads"),
+    ("appending attention tiles", "", attention_cases.appending, "f16 16/2 heads"),
 )
 
 
