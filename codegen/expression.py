@@ -195,6 +195,8 @@ class Dialect:
                 text = f"int({sizes(_word(number))})"
             case "int":
                 text = f"({int(number)})" if int(number) < 0 else str(int(number))
+            case "bool" if isinstance(number, Dim) and not number.is_static:
+                text = f"({sizes(_word(number))} != 0u)"
             case _:
                 text = "true" if number else "false"
         return self.splats[kind(value)].format(text)

@@ -60,9 +60,11 @@ MISTAKES = {
         "let a = ones([3])\nif a > 0.0 { print(a) }\n",
         "let (a, b) = (1, 2, 3)\n",
         "let (a, (b, c)) = (1, 2)\n",
-        'let n = argmax(ones([2])) + 1\nlet v = []\nfor i in range(n) { v.push("a") }\n',
+        'let n = argmax(ones([2])) + 1\nlet v = []\nfor i in range(n) { v.push("a"); v.push(1) }\n',
         "struct P { x: int }\nlet n = argmax(ones([2])) + 1\nlet v = []\n"
-        "for i in range(n) { v.push(P { x: i }) }\n",
+        "for i in range(n) { v.push(P { x: i }) }\nv.push((1, 2))\n",
+        "struct P { x: int }\nimpl Drop for P { fn drop(self) { print(self.x) } }\n"
+        "let n = argmax(ones([2])) + 1\nlet v = []\nfor i in range(n) { v.push(P { x: i }) }\n",
         "let n = argmax(ones([2])) + 1\nlet v = [ones([2])]\n"
         "if n > 0 { v.push(ones([3])) }\n",
         "for i in 5 { print(i) }\n",

@@ -12,11 +12,21 @@ from tlc.frontend import ast
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, calls, composite, expressions, indexing, reading, structs, tensors
+from tlc.ir.lower import (
+    arrays,
+    calls,
+    composite,
+    expressions,
+    indexing,
+    reading,
+    rows,
+    structs,
+    tensors,
+)
 from tlc.ir.lower.context import Context, Scope
 from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.signature import Symbols
-from tlc.ir.lower.values import Lowered, Range, Struct, describe, whole
+from tlc.ir.lower.values import Lowered, Range, Rows, Struct, describe, whole
 from tlc.ir.opdef import TypeRuleError
 from tlc.ir.types import FLOATS, TensorType, show_shape
 
@@ -93,9 +103,13 @@ def update(cx: Context, call: ast.Call) -> Lowered:
     value = called(cx, call, alone=True)
     place = _place(call)
     name = call.callee.id if isinstance(call.callee, ast.Name) else ""
-    if place is not None and isinstance(value, list | Value) and name not in cx.program.functions:
+    if (
+        place is not None
+        and isinstance(value, list | Rows | Value)
+        and name not in cx.program.functions
+    ):
         before = expressions.expression(cx, place)
-        if isinstance(before, list | Value):
+        if isinstance(before, list | Rows | Value):
             store(cx, place, value, call.span)
             return None
     return value
@@ -160,19 +174,26 @@ def _with_item(
     """An array or tensor with one item or part replaced."""
     if isinstance(before, Value):
         return _written(cx, before, target, value, span)
-    if not isinstance(before, list) or len(target.items) != 1:
+    if not isinstance(before, list | Rows) or len(target.items) != 1:
         cx.fail("E0302", f"{describe(before)} has no items that can be assigned to", target.span)
     (item,) = target.items
     return with_element(cx, before, expressions.expression(cx, item), item.span, value, span)
 
 
 def with_element(
-    cx: Context, before: list[Lowered] | Value, at: Lowered, place: Span, value: Lowered, span: Span
+    cx: Context,
+    before: list[Lowered] | Rows | Value,
+    at: Lowered,
+    place: Span,
+    value: Lowered,
+    span: Span,
 ) -> Lowered:
     """An array with an element replaced, or a tensor with a row; `place` is where `at` stands."""
     if isinstance(before, Value):
         part = _one(cx, before, 0, at, place)
         return _replaced(cx, before, [part], value, place, span)
+    if isinstance(before, Rows):
+        return rows.with_item(cx, before, at, place, value, span)
     return arrays.with_item(cx, before, arrays.place(cx, at, len(before), place), value, span)
 
 

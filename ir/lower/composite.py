@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tlc.ir.lower.values import Lowered, Pieces, Struct, Vector
+from tlc.ir.lower.values import Lowered, Pieces, Rows, Struct, Vector
 
 Leaves = dict[str, Lowered]
 
 
 def is_composite(value: Lowered) -> bool:
-    return isinstance(value, Struct | list | tuple)
+    return isinstance(value, Struct | Rows | list | tuple)
 
 
 def leaves(name: str, value: Lowered) -> Leaves:
@@ -49,6 +49,8 @@ def parts(value: Lowered) -> list[tuple[str, Lowered]]:
     """The parts of a composite, each with its path from there."""
     if isinstance(value, Struct):
         return [(f".{name}", part) for name, part in value.fields.items()]
+    if isinstance(value, Rows):
+        return [(f"[*]{path}", column) for path, column in value.columns.items()]
     return [(f"[{at}]", part) for at, part in enumerate(value)]
 
 
@@ -56,6 +58,8 @@ def made(like: Lowered, parts: list[Lowered]) -> Lowered:
     """A composite of the same kind as another, of these parts."""
     if isinstance(like, Struct):
         return Struct(like.decl, dict(zip(like.fields, parts, strict=True)), like.owner)
+    if isinstance(like, Rows):
+        return Rows(like.like, dict(zip(like.columns, parts, strict=True)))
     if isinstance(like, Pieces):
         return Pieces(parts)
     if isinstance(like, Vector):

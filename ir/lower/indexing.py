@@ -7,10 +7,9 @@ from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, expressions, models, reading, structs, tensors
+from tlc.ir.lower import arrays, expressions, models, reading, rows, structs, tensors
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.control.handed import element_type
 from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.values import (
     Lowered,
@@ -19,6 +18,7 @@ from tlc.ir.lower.values import (
     ModelPath,
     Pieces,
     Range,
+    Rows,
     Struct,
     Text,
     Tokenizer,
@@ -67,6 +67,8 @@ def attribute(cx: Context, node: ast.Attribute) -> Lowered:
             return 0
         case list() | tuple() | str() if name == "len":
             return len(value)
+        case Rows() if name == "len":
+            return whole(rows.length(value))
         case Text() if name == "len":
             return asked(cx, value, "len", "", node.span)
         case str() | Text():
@@ -124,9 +126,20 @@ def index(cx: Context, node: ast.Index) -> Lowered:
             return models.indexed(cx, value, at, node.span)
         case Range():
             return _tensor_index(cx, tensors.need_tensor(cx, value, node.value.span), node)
+        case Rows() if len(node.items) == 1:
+            return _rows_index(cx, value, node.items[0])
         case list() | tuple() | str() if len(node.items) == 1:
             return _list_index(cx, value, node.items[0])
     cx.fail("E0302", f"{describe(value)} cannot be indexed like this", node.span)
+
+
+def _rows_index(cx: Context, value: Rows, item: ast.Expr) -> Lowered:
+    if isinstance(item, ast.Slice):
+        return rows.part(cx, value, *ends(cx, rows.length(value), item), item.span)
+    at = reading.count(cx, expressions.expression(cx, item), item.span)
+    if at is None:
+        cx.fail("E0303", "such an array is indexed by one whole number", item.span)
+    return rows.item(cx, value, at, item.span)
 
 
 def _list_index(
@@ -151,12 +164,14 @@ def _late_part(
 ) -> Lowered:
     """A part whose ends only run time knows: of an array of numbers a tensor; of a string, one of
     its parts, chosen by branches."""
-    row = element_type(value) if isinstance(value, list) else None
+    row = rows.number_type(value) if isinstance(value, list) else None
     if row is not None:
         from tlc.ir.lower.literals import literal
 
         table, size = literal(cx, value, row.dtype, item.span), Dim.of(len(value))
-        return _cut(cx, table, 0, from_front(cx, low, size), from_front(cx, high, size), item.span)
+        return between(
+            cx, table, 0, from_front(cx, low, size), from_front(cx, high, size), item.span
+        )
     both = isinstance(low, Dim) and isinstance(high, Dim)
     if not isinstance(value, str) or (both and len(value) > LONGEST_CUT):
         cx.fail("E0304", "the ends of this slice must be known at build", item.span)
@@ -188,7 +203,7 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
             continue
         found = expressions.expression(cx, item)
         if isinstance(found, Range):
-            out = _cut(cx, out, axis, Dim.of(found.low), Dim.of(found.high), item.span)
+            out = between(cx, out, axis, Dim.of(found.low), Dim.of(found.high), item.span)
             axis += 1
             continue
         if isinstance(found, list):
@@ -240,7 +255,7 @@ def row(cx: Context, value: Value, at: int | Dim, span: Span) -> Value:
 
 
 def _sliced(cx: Context, value: Value, axis: int, item: ast.Slice) -> Value:
-    return _cut(cx, value, axis, *ends(cx, value.tensor.shape[axis], item), item.span)
+    return between(cx, value, axis, *ends(cx, value.tensor.shape[axis], item), item.span)
 
 
 def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
@@ -264,7 +279,8 @@ def _end(cx: Context, node: ast.Expr, span: Span) -> int | Dim:
     return found
 
 
-def _cut(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) -> Value:
+def between(cx: Context, value: Value, axis: int, low: Dim, high: Dim, span: Span) -> Value:
+    """The elements of an axis from one place to before another."""
     size = value.tensor.shape[axis]
     if low == Dim.of(0) and high == size:
         return value

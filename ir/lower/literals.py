@@ -13,7 +13,7 @@ from tlc.ir.core import Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.composite import leaves
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Struct, describe, first_piece, is_number, whole
+from tlc.ir.lower.values import Flag, Lowered, Struct, describe, first_piece, is_number, whole
 from tlc.ir.types import FLOATS, TensorType, show_shape
 
 LISTED = 64  # a constant of at most so many numbers is kept as a list that people can read
@@ -34,7 +34,7 @@ def literal(
     shape: tuple[Dim, ...] | None = None,
 ) -> Value:
     """A nested array of numbers as a tensor; a flat one is laid out in `shape`."""
-    if any(isinstance(leaf, Value | Dim) for leaf in leaves("", value).values()):
+    if any(isinstance(leaf, Value | Dim | Flag) for leaf in leaves("", value).values()):
         made = _assembled(cx, value, dtype, span)
         same = shape is None or numel(shape) == made.tensor.numel
         if not same:
@@ -80,6 +80,8 @@ def _assembled(cx: Context, value: Lowered, dtype: str, span: Span) -> Value:
             return cx.builder.cast(value, dtype)
         case Dim():
             return cx.builder.constant(value, TensorType(dtype, ()))
+        case Flag(dim=dim):
+            return cx.builder.constant(dim, TensorType(dtype, ()))
         case list() if value:
             rows: list[Value] = []
             for known, items in groupby(value, lambda item: is_number(item)):

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import tensors
+from tlc.ir.lower import rows, tensors
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Flag, Lowered, Range, Struct, Text, describe, is_number, show
+from tlc.ir.lower.values import Flag, Lowered, Range, Rows, Struct, Text, describe, is_number, show
 from tlc.ir.opdef import OPS
 
 # text, a number, the place of a tensor, what a number stands for (a `flag` or a `text`), or parts
@@ -70,6 +70,8 @@ def part(
             parts.append(value)
         case Flag(dim=dim):
             parts.append(("flag", dim))
+        case Rows():
+            parts.append(("text", rows.shown(cx, value, span, digits).dim))
         case Text(dim=dim):
             parts.append(("text", dim))
         case Struct(decl=decl, fields=fields):
@@ -100,6 +102,8 @@ def _numeric(value: Lowered) -> bool:
             return value.tensor.dtype != "bool"
         case list() | tuple():
             return all(map(_numeric, value))
+        case Rows(like=like):
+            return not isinstance(like, str)
     return True
 
 

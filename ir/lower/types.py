@@ -8,7 +8,7 @@ from typing import NoReturn
 from tlc.frontend import ast
 from tlc.frontend.diagnostics import Label
 from tlc.frontend.source import Span
-from tlc.ir.core import Value
+from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal, own_dtype
@@ -19,6 +19,7 @@ from tlc.ir.lower.values import (
     Lowered,
     Pieces,
     Range,
+    Rows,
     Struct,
     Vector,
     describe,
@@ -171,6 +172,15 @@ def _items(
         if item is None or held in kinds.get(item.name, (SPELLINGS.get(item.name),)):
             _length(cx, node, value.tensor.shape[0], span, what, symbols)
             return value
+    if isinstance(value, Rows):
+        from tlc.ir.lower import rows
+
+        _length(cx, node, rows.length(value), span, what, symbols)
+        if item is not None:  # what converting an element of that kind would do is not done
+            outer, cx.builder.block = cx.builder.block, Block()
+            convert(cx, item, rows.sample(value), span, f"an element of {what}", symbols)
+            cx.builder.block = outer
+        return value
     if not isinstance(value, list):
         _unfit(cx, node, value, span, what)
     _length(cx, node, Dim.of(len(value)), span, what, symbols)

@@ -149,6 +149,16 @@ class Struct:
         return Struct(self.decl, {**self.fields, name: value}, self.owner)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """An array of strings, structs or tuples whose length only run time knows: for each part of an
+    element, by path, a tensor of one row per element. `like` is the layout of an element
+    (ir/lower/rows.py)."""
+
+    like: Any
+    columns: dict[str, Value]
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A string that only run time knows: its number among those that the run knows."""
@@ -207,7 +217,7 @@ def describe(value: Lowered) -> str:
             return "never"
         case None:
             return "nothing"
-        case list():
+        case list() | Rows():
             return "array"
         case tuple():
             return f"tuple of {len(value)}"
@@ -319,6 +329,7 @@ __all__ = [
     "Pieces",
     "Poison",
     "Range",
+    "Rows",
     "Struct",
     "TensorHeader",
     "Text",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from tlc.ir.core import Block, Func, Op, Value, symbols_of
@@ -47,7 +47,7 @@ def _dce(block: Block, live: set[Value], symbols: set[str]) -> None:
     kept: list[Op] = []
     for op in reversed(block.ops):
         unused = (
-            op.name != "yield" and not live & set(op.results) and not symbols & set(_defines(op))
+            op.name != "yield" and not live & set(op.results) and not symbols & set(defines(op))
         )
         if unused and _removable(op):
             continue
@@ -71,15 +71,17 @@ def _removable(op: Op) -> bool:
     return op.defn.effect == "pure"
 
 
-def _defines(op: Op) -> Iterable[str]:
+def defines(op: Op) -> Sequence[str]:
     """The symbols of run-time numbers that stand behind an operation."""
     match op.name:
         case "loop":
-            return (i[3] for i in op.attrs["ints"])
+            return [i[3] for i in op.attrs["ints"]]
         case "if":
-            return (i[0] for i in op.attrs["ints"])
+            return [i[0] for i in op.attrs["ints"]]
         case "function":
             return (op.attrs["name"],)
+        case "call":
+            return list(op.attrs["symbols"])
         case _ if "symbol" in op.attrs:
             return (op.attrs["symbol"],)
     return ()

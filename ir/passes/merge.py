@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tlc.ir.core import Block, Func, Op, Value, uses
+from tlc.ir.core import Block, Func, Op, Value, symbols_of, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.append import append
 from tlc.ir.passes.attention import COSTLY
+from tlc.ir.passes.cleanup import defines
 from tlc.ir.passes.groups import MOST_OPERANDS
 from tlc.ir.passes.views import Access, identity, reshaped
 from tlc.ir.passes.weights import WEIGHTS
@@ -198,10 +199,21 @@ def _moved_up(block: Block, op: Op, to: Op) -> bool:
     if any(v in made and v not in free for v in op.operands):
         return False
     moved = [*(inner for inner in weights if inner.result in op.operands), op]
+    # numbers of run time that are made, or looked at by a check, on the way
+    late = {symbol for inner in between for symbol in defines(inner)}
+    late |= {s for inner in between if inner.name == "check" for s in _symbols(inner)}
+    if any(s[0] == "$" for inner in moved for s in late & _symbols(inner)):
+        return False
     block.ops = [inner for inner in block.ops if inner not in moved]
     at = block.ops.index(to) + 1
     block.ops[at:at] = moved
     return True
+
+
+def _symbols(op: Op) -> set[str]:
+    """The symbols that an operation, and those in it, compute with."""
+    parts = (p for o in op.walk() for p in (*o.attrs.values(), *(v.type for v in o.results)))
+    return {symbol for part in parts for symbol in symbols_of(part)}
 
 
 def _joined(block: Block, kernels: Sequence[Op]) -> None:

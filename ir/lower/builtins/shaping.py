@@ -10,14 +10,14 @@ from tlc.frontend.source import Span
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing
+from tlc.ir.lower import indexing, rows
 from tlc.ir.lower.arguments import Argument, shape_of
 from tlc.ir.lower.builtins.registry import model_of_numbers
 from tlc.ir.lower.builtins.table import SPECIAL, arguments, need_axis, need_tensor, special
 from tlc.ir.lower.compare import asked
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.tensors import as_tensor
-from tlc.ir.lower.values import Lowered, Pieces, Range, Text, is_number, whole
+from tlc.ir.lower.values import Lowered, Pieces, Range, Rows, Text, is_number, whole
 from tlc.ir.types import FLOATS, show_shape
 
 MOST_JOINED = 16  # operands of one `concat`; a kernel has 31 buffers
@@ -39,6 +39,8 @@ def _len(cx: Context, node: ast.Call, x: Argument) -> Lowered:
         return len(x.value)
     if isinstance(x.value, Range):
         return whole(Dim.of(x.value.high) - Dim.of(x.value.low))
+    if isinstance(x.value, Rows):
+        return whole(rows.length(x.value))
     if isinstance(x.value, Text):
         return asked(cx, x.value, "len", "", node.span)
     value = need_tensor(cx, x)

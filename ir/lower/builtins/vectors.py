@@ -9,7 +9,7 @@ from tlc.frontend import ast
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import arrays, assignment, indexing, models, reading
+from tlc.ir.lower import arrays, assignment, indexing, models, reading, rows
 from tlc.ir.lower.arguments import Argument, shape_of
 from tlc.ir.lower.builtins.table import SPECIAL, Builtin, arguments, need_tensor, special
 from tlc.ir.lower.context import Context
@@ -17,7 +17,7 @@ from tlc.ir.lower.control.walks import Walk, walk
 from tlc.ir.lower.literals import literal
 from tlc.ir.lower.signature import Symbols
 from tlc.ir.lower.types import convert
-from tlc.ir.lower.values import Lowered, Metadata, Range, Vector, Zipped, describe, whole
+from tlc.ir.lower.values import Lowered, Metadata, Range, Rows, Vector, Zipped, describe, whole
 
 MOST_ELEMENTS = 4096  # of a tensor taken apart by `to_vec`
 _ELEMENTS = {"IntVec": "int", "FloatVec": "float", "StringVec": "string", "BoolVec": "bool"}
@@ -71,6 +71,8 @@ def _append(cx: Context, node: ast.Call, v: Argument, x: Argument) -> Lowered:
             cx.fail("E0302", text, x.span)
         more = literal(cx, [x.value], row.dtype, x.span)
         return cx.emit("concat", v.value, more, axis=0, span=node.span, places=[v.span, x.span])
+    if isinstance(v.value, Rows):
+        return rows.pushed(cx, v.value, x.value, x.span)
     items = _need_list(cx, v)
     return arrays.alike(items, [*items, arrays.element(cx, items, x.value, x.span)])
 
@@ -96,6 +98,11 @@ def _get(
             text = f"an index is a whole number, and this is {describe(at)}"
             cx.fail("E0303", text, i.span)
         return indexing.row(cx, v.value, number, i.span)
+    if isinstance(v.value, Rows):
+        number = reading.count(cx, at, i.span)
+        if number is None:
+            cx.fail("E0303", f"an index is a whole number, and this is {describe(at)}", i.span)
+        return rows.item(cx, v.value, number, i.span)
     items = _need_list(cx, v)
     return arrays.item(cx, items, arrays.place(cx, at, len(items), i.span), i.span)
 
@@ -103,7 +110,7 @@ def _get(
 @special("set", "v: any, i: any, x: any")
 def _set(cx: Context, node: ast.Call, v: Argument, i: Argument, x: Argument) -> Lowered:
     """`v[i] = x` as a value."""
-    items = v.value if isinstance(v.value, Value) else _need_list(cx, v)
+    items = v.value if isinstance(v.value, Value | Rows) else _need_list(cx, v)
     return assignment.with_element(cx, items, i.value, i.span, x.value, x.span)
 
 

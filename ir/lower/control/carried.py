@@ -26,12 +26,10 @@ from tlc.ir.lower.control.findings import (
     size_path,
     substituted,
 )
+from tlc.ir.lower.control.growing import begun, cannot_grow, grown, unlike
 from tlc.ir.lower.control.handed import (
-    as_rows,
     as_type,
     blank,
-    cannot_grow,
-    grown,
     host_number,
     is_count,
     plain,
@@ -73,9 +71,10 @@ class Attempt:
         """Whether that was it; else the findings have grown, and the loop begins otherwise."""
         cx, new = self.cx, self.cx.program.new_symbol
         entry = ONE if test is None else _dim(expressions.condition(cx, test))
-        given = {name: scope.names[name] for name, scope in self.names.items()}
-        for name, row in self.findings.vectors.items():
-            given[name] = as_rows(cx, given[name], row, self.span)
+        given = {
+            name: begun(cx, name, scope.names[name], self.findings.vectors, self.span)
+            for name, scope in self.names.items()
+        }
         before = composite.flat(given)
         arguments = self._enter(before)
         ticks: list[tuple[str, Dim, Dim, str]] = []
@@ -212,17 +211,15 @@ class Attempt:
     # ---- what a pass leaves behind --------------------------------------------------------------
 
     def _lengthened(self, given: Mapping[str, Lowered], behind: Mapping[str, Lowered]) -> bool:
-        """Whether arrays change their length: they have to begin as tensors of their elements."""
+        """Whether arrays change their length: they have to begin as the rows of tensors."""
         vectors = self.findings.vectors
         known = len(vectors)
         for name, old in given.items():
-            new = behind[name]
-            if composite.leaves("", old).keys() == composite.leaves("", new).keys():
-                continue
-            row = grown(old, new)
-            if row is None or self.passes != -1:
-                self._changes(name, old, new)
-            vectors[name] = row
+            for path, before, after in unlike(name, old, behind[name]):
+                row = grown(before, after)
+                if row is None or self.passes != -1:
+                    self._changes(path, before, after)
+                vectors[path] = row
         return len(vectors) > known
 
     def _found(self, before: Mapping[str, Lowered], after: Mapping[str, Lowered]) -> bool:

@@ -30,14 +30,14 @@ class Findings:
     `promoted` are numbers that are tensors behind a pass, or nothing yet, and so have to be ones
     before the loop (of a type; None for the opposite). `loose` are the axes of tensors whose size
     a pass changes. Sizes and numbers that begin equal are taken to stay equal within each of the
-    `groups`, which split where they do not. `vectors` are arrays whose length changes, and
-    what the rows of the tensors are that they are instead.
+    `groups`, which split where they do not. `vectors` are arrays whose length changes, by path, and
+    the layout of their elements, which are then rows of tensors (ir/lower/rows.py).
     """
 
     promoted: dict[str, TensorType | None] = field(default_factory=dict)
     loose: dict[tuple[str, int], None] = field(default_factory=dict)  # a set, in order
     groups: dict[str, int] = field(default_factory=dict)
-    vectors: dict[str, TensorType] = field(default_factory=dict)
+    vectors: dict[str, Lowered] = field(default_factory=dict)
 
 
 def settle(block: Block, symbol: str, value: Dim) -> None:

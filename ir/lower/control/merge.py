@@ -10,10 +10,11 @@ from tlc.ir.core import Block, Value
 from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, reading
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.control.handed import as_rows, as_type, cannot_grow, grown
+from tlc.ir.lower.control.growing import as_rows, cannot_grow, grown
+from tlc.ir.lower.control.handed import as_type
 from tlc.ir.lower.places import is_natural
 from tlc.ir.lower.texts import as_text
-from tlc.ir.lower.values import NEVER, Flag, Lowered, Text, describe, is_number, truth, whole
+from tlc.ir.lower.values import NEVER, Flag, Lowered, Rows, Text, describe, is_number, truth, whole
 from tlc.ir.types import TensorType
 
 
@@ -51,7 +52,7 @@ class Merge:
             return self._only(what, then, orelse)
         row = grown(then, orelse)
         if row is not None:
-            return self._tensor(what, self._vector(0, then, row), self._vector(1, orelse, row))
+            return self.join(what, self._vector(0, then, row), self._vector(1, orelse, row))
         if composite.is_composite(then) and composite.is_composite(orelse):
             return self._parts(what, then, orelse)
         then, orelse = self._read(0, then, orelse), self._read(1, orelse, then)
@@ -84,8 +85,8 @@ class Merge:
         self.cx.builder.block = outer
         return found
 
-    def _vector(self, at: int, value: Lowered, row: TensorType) -> Value:
-        """An array as the tensor of its elements, made in its branch."""
+    def _vector(self, at: int, value: Lowered, row: Lowered) -> Value | Rows:
+        """An array as the rows of tensors, made in its branch."""
         outer, self.cx.builder.block = self.cx.builder.block, self.regions[at].block
         found = as_rows(self.cx, value, row, self.span)
         self.cx.builder.block = outer

@@ -9,9 +9,9 @@ from functools import partial
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing
+from tlc.ir.lower import indexing, rows
 from tlc.ir.lower.context import Context
-from tlc.ir.lower.values import Lowered, Range, Zipped, describe, whole
+from tlc.ir.lower.values import Lowered, Range, Rows, Zipped, describe, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ def walk(cx: Context, value: Lowered, span: Span) -> list[Lowered] | Walk:
         case Value() if value.tensor.rank:
             row = partial(indexing.row, cx, value, span=span)
             return Walk(Dim.of(0), value.tensor.shape[0], row)
+        case Rows():
+            return Walk(Dim.of(0), rows.length(value), partial(rows.item, cx, value, span=span))
         case Zipped(parts=parts):
             return _together(cx, [walk(cx, part, span) for part in parts], span)
     hint = f"numbers are walked as `range({span.text})`" if whole(value) is not None else ""
