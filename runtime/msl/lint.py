@@ -3,7 +3,8 @@
 clang reads the text as C++ for OpenCL 2021, the near relative of Metal that it knows: see
 native/lint.h. What that allows and Metal does not is found among the tokens (lint_text.py) and in
 the syntax tree (lint_tree.py). A template kernel is read as a template function, of which its
-instances are made. Not covered: methods of objects in memory, textures, matrices, vectors of bool.
+instances are made. Not covered: methods of objects in memory, textures, what a matrix is made of,
+vectors of bool.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from tlc.runtime.devices import toolchain
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.attributes import extract
 from tlc.runtime.msl.build import DEFAULT_VERSION, NATIVE, preprocess, usable
-from tlc.runtime.msl.lint_text import check_text
+from tlc.runtime.msl.lint_text import check_includes, check_text
 from tlc.runtime.msl.lint_tree import check_tree
-from tlc.runtime.msl.tokens import Token, opening, render, tokenize
+from tlc.runtime.msl.tokens import Token, closing, opening, render, tokenize
 from tlc.runtime.msl.words import literal
 
 # code -> (name, what it is about)
@@ -44,13 +45,16 @@ RULES = {
 _VECTORS = re.compile(
     r"(?:bool|u?char|u?short|u?int|u?long|float|half|bfloat)[234]"
 )  # of which vectors are made by name
-_KERNEL_MACRO = re.compile(r"#\s*define\b.*\[\[", re.DOTALL)  # that makes kernels
+# a macro that makes kernels, or text that is there for some versions of Metal alone
+_TO_EXPAND = re.compile(r"#\s*(?:define\b.*\[\[|if)", re.DOTALL)
+_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 _MARKER = re.compile(r'#\s*(\d+) "')
 _RESERVED = frozenset(("local", "global", "private", "generic"))  # in OpenCL, not in Metal
 _MESSAGE = re.compile(r"^(\S*?):(\d+):(\d+): (error|warning|fatal error): (.*)$", re.MULTILINE)
 _FLAGS = (
     *("-target", "x86_64-linux-gnu", "-x", "cl", "-cl-std=clc++2021", "-cl-no-stdinc"),
     *("-Xclang", "-cl-ext=-all,+cl_khr_fp16,+__opencl_c_generic_address_space"),
+    *("-Xclang", "-cl-ext=+__cl_clang_function_pointers"),
     *("-fsyntax-only", "-ferror-limit=50", "-Xclang", "-ast-dump=json", "-I", NATIVE),
     *("-Wall", "-Wextra", "-Wno-unused", "-Wno-undefined-internal", "-Wno-psabi"),
     *("-Wno-return-stack-address", "-Wno-sign-compare", "-Wno-unused-parameter", "-D__METAL__=1"),
@@ -85,8 +89,9 @@ def lint(text: str, *, version: str = DEFAULT_VERSION, own: bool = False) -> lis
         found.append(Message(line, code, text))
 
     tokens = tokenize(text)
-    if any(_KERNEL_MACRO.match(token.text) for token in tokens if token.kind == "directive"):
-        tokens = _expanded(text, version)
+    check_includes(tokens, add)
+    if any(_TO_EXPAND.match(token.text) for token in tokens if token.kind == "directive"):
+        tokens = _expanded(_INCLUDE.sub("", text), version)
     check_text(tokens, number, own, add)
     source = f'#include "lint.h"\n# 1 "kernels.metal"\n{_rewritten(tokens)}\n'
     tool = toolchain.usable(toolchain.find(), who="the lint")
@@ -133,7 +138,7 @@ def _expanded(text: str, version: str) -> list[Token]:
 def _rewritten(tokens: list[Token]) -> str:
     """The text as C++ for OpenCL: no attributes nor includes, vectors made by a function."""
     kept, attributes = extract(tokens)
-    made = "metal::lint_make"
+    named = _named_types(kept)
     depth = 0
     for at, token in enumerate(kept):
         follows = kept[at + 1].text if at + 1 < len(kept) else ""
@@ -150,9 +155,16 @@ def _rewritten(tokens: list[Token]) -> str:
             if before is None or before.text in (";", "}") or before.kind == "directive":
                 token.text = "constexpr constant"  # its value has to be known to the compiler
         elif follows == "(" and _VECTORS.fullmatch(token.text):
-            token.text = f"{made}<{token.text}>"
+            token.text = f"metal::lint_make<{token.text}>"
+        elif follows == "(" and token.text in named and _is_value(kept, at):
+            token.text = f"metal::lint_value<{token.text}>"
+        elif token.text == "vec" and follows == "<" and _is_value(kept, closing(kept, at + 1)):
+            token.text = f"{'' if kept[at - 1].text == '::' else 'metal::'}lint_make<metal::vec"
+            kept[closing(kept, at + 1)].text = ">>"
         elif token.text in _RESERVED:
             token.text += "_"
+        elif token.text == "template" and follows == "<":
+            _take_functions(kept, at + 1)
         own = {a.name for a in attributes.get(at, ())}
         if "kernel" in own and not _is_template(kept, at):
             token.text = f"kernel {token.text}"
@@ -161,6 +173,42 @@ def _rewritten(tokens: list[Token]) -> str:
         elif token.text == ";" and "function_constant" in own:
             token.text = " = {};"  # some value
     return render(kept)
+
+
+def _named_types(tokens: list[Token]) -> set[str]:
+    """What templates, `using` and `typedef` call types that may be vectors."""
+    texts = [token.text for token in tokens]
+    found = set()
+    for at, text in enumerate(texts[:-2]):
+        in_list = text in ("typename", "class") and texts[at - 1] in ("<", ",")
+        if in_list or (text == "using" and texts[at + 2] == "="):
+            found.add(texts[at + 1])
+        elif text == "typedef" and ";" in texts[at:]:
+            found.add(texts[texts.index(";", at) - 1])
+    return {name for name in found if name.isidentifier()}
+
+
+def _take_functions(tokens: list[Token], at: int) -> None:
+    """Parameters of a template that are pointers to functions become references to functions.
+
+    clang takes functions for those alone: its pointers to functions point to an address space.
+    """
+    texts = [token.text for token in tokens[at : closing(tokens, at)]]
+    for i in range(len(texts) - 4):
+        if texts[i : i + 2] == ["(", "*"] and texts[i + 3 : i + 5] == [")", "("]:
+            tokens[at + i + 1].text = "&"
+
+
+def _is_value(tokens: list[Token], at: int) -> bool:
+    """Whether the type that ends here makes a value of what is between the parentheses behind it.
+
+    Else they belong to a declaration: `T (&rows)[4]`, `operator T()`.
+    """
+    if tokens[at + 1].text != "(" or tokens[at - 1].text in ("operator", "."):
+        return False
+    behind = closing(tokens, at + 1) + 1
+    declares = tokens[at + 2].text in ("*", "&") and tokens[behind].text in ("[", "(")
+    return not declares
 
 
 def _is_template(tokens: list[Token], at: int) -> bool:

@@ -59,14 +59,19 @@ _HEADER = re.compile(r"#\s*include\s*<(metal_\w+|simd/simd\.h)>")
 _BARE = re.compile(r"(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+")
 
 
+def check_includes(tokens: Sequence[Token], add: Add) -> None:
+    """Report includes of what is no header of Metal."""
+    for token in tokens:
+        includes = token.kind == "directive" and re.match(r"#\s*include", token.text)
+        if includes and not _HEADER.match(token.text):
+            add(token.line, "M03", f"only Metal's headers can be included: {token.text}")
+
+
 def check_text(tokens: Sequence[Token], version: int, own: bool, add: Add) -> None:
     """Report what breaks a rule; `own` adds the rules of tlc's kernels."""
     for at, token in enumerate(tokens):
         follows = tokens[at + 1].text if at + 1 < len(tokens) else ""
-        if token.kind == "directive":
-            if re.match(r"#\s*include", token.text) and not _HEADER.match(token.text):
-                add(token.line, "M03", f"only Metal's headers can be included: {token.text}")
-        elif token.kind == "number":
+        if token.kind == "number":
             _number(token, own, add)
         elif token.kind == "name":
             _word(token, follows, version, own, add)
@@ -80,7 +85,7 @@ def check_text(tokens: Sequence[Token], version: int, own: bool, add: Add) -> No
         if before == "template":
             continue  # an instance, whose parameters are the template's
         if is_kernel or (token.text == "kernel" and token.kind == "name"):
-            _kernel(plain, at, attributes, own, before == ">", add)
+            _kernel(plain, at, attributes, own, add)
     if own:
         _meetings(plain, add)
 
@@ -121,12 +126,11 @@ def _kernel(
     at: int,
     attributes: dict[int, list[Attribute]],
     own: bool,
-    is_template: bool,
     add: Add,
 ) -> None:
     """Check the parameters of a kernel against their attributes.
 
-    Metal gives buffers without an index the next free one; here only templates may leave it so.
+    Metal gives buffers without an index the next free one; tlc's own kernels say it.
     """
     opens = at
     while opens < len(tokens) and tokens[opens].text not in ("(", ";", "{"):
@@ -141,7 +145,7 @@ def _kernel(
     for begin, end in split(tokens, opens + 1, closing(tokens, opens)):
         given = attributes.get(end, [])
         spaces = {t.text for t in tokens[begin:end]} & {"device", "constant", "threadgroup"}
-        if given or not (is_template and spaces):
+        if given or own or not spaces:
             _parameter(tokens[begin:end], given, taken, widths, own, add)
     if len(widths) > 1:
         add(line, "M08", f"kernel `{name}`: positions of {' and '.join(sorted(widths))} components")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _CONVERSIONS = {
     "FloatingToIntegral": "a floating-point number to an integer",
     "IntegralCast": "an integer to one of another size or sign",
 }
+_TO_FUNCTION = re.compile(r"\([^()]*\*[^()]*\) ?\(")  # a type
 _LITERALS = frozenset(("IntegerLiteral", "FloatingLiteral"))
 _PROMOTED = frozenset(("bool", "char", "uchar", "short", "ushort"))  # to int, which holds them all
 
@@ -36,11 +38,10 @@ def check_tree(dump: str, own: bool, add: Add) -> None:
             if callee.get("kind") in ("FunctionDecl", "CXXMethodDecl"):
                 target = (callee.get("name", ""), (callee.get("type") or {}).get("qualType", ""))
                 calls.setdefault(function, set()).add(target)
-        if (
-            kind in ("VarDecl", "ParmVarDecl", "FieldDecl")
-            and "__generic" in type_
-            and node.get("name")
-        ):
+        declares = kind in ("VarDecl", "ParmVarDecl", "FieldDecl")
+        if declares and _TO_FUNCTION.search(type_):
+            add(line, "M04", "a pointer to a function: only templates take functions")
+        elif declares and "__generic" in type_ and node.get("name"):
             add(line, "M07", f"`{node['name']}` names no address space")
         elif kind in ("CStyleCastExpr", "CXXReinterpretCastExpr") and "__generic" in type_:
             add(line, "M07", f"a cast to {type_.replace('__generic ', '')} names no address space")

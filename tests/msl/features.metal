@@ -44,6 +44,65 @@ instantiate("row_sums_f16", row_sums, half, 1)
 template [[host_name("row_sums_i32")]] kernel void row_sums<int, 2>(
     const device int*, device int*, const constant uint&, threadgroup int*, uint3, uint3, uint3);
 
+// ---- functions as arguments of templates, blocks of quantised numbers, elements of matrices -----
+typedef struct {
+  half scale;
+  uint8_t nibbles[16];
+} block;
+static_assert(sizeof(block) == 18, "the block has no gaps");
+template <typename type4x4> void unpack(device const block* from, short half_, thread type4x4& to) {
+  device const uint16_t* pairs = (device const uint16_t*)from + 1;
+  const ushort mask = half_ ? 0x00F0 : 0x000F;
+  const float low = half_ ? (from->scale / 16.h) : from->scale, high = low / 256.f;
+  float4x4 t;
+  for (int i = 0; i < 8; i++) {
+    t[i / 2][2 * (i % 2) + 0] = low * (pairs[i] & mask) - 8.f * from->scale;
+    t[i / 2][2 * (i % 2) + 1] = high * (pairs[i] & (mask << 8)) - 8.f * from->scale;
+  }
+  to = (type4x4)t;
+}
+template <typename T, short parts, void (*unpack_one)(device const T*, short, thread float4x4&)>
+kernel void get_rows(constant uint& columns, device const void* table, device const int32_t* rows, device float* out,
+                     uint3 group [[threadgroup_position_in_grid]], ushort at [[thread_index_in_threadgroup]],
+                     ushort3 size [[threads_per_threadgroup]]) {
+  const int64_t row = rows[group.x];
+  for (int64_t i = at; i < columns / 16; i += size.x) {
+    float4x4 t;
+    device const char* start = (device const char*)table + row * (columns / 32 * sizeof(T));
+    unpack_one((device const T*)start + i / parts, i % parts, t);
+    *((device float4x4*)((device char*)out + group.x * columns * sizeof(float)) + i) = t;
+  }
+}
+typedef decltype(get_rows<block, 2, unpack>) get_rows_t;
+template [[host_name("get_rows_block")]] kernel get_rows_t get_rows<block, 2, unpack>;
+
+enum scaling { by_mean = 0, by_sum = 1 };
+template <typename T4, scaling S>
+kernel void normalised(device const T4* x [[buffer(0)]], device T4* y [[buffer(1)]], constant int32_t& n [[buffer(2)]],
+                       threadgroup float* sums [[threadgroup(0)]], uint group [[threadgroup_position_in_grid]],
+                       ushort at [[thread_index_in_threadgroup]], ushort simd [[simdgroup_index_in_threadgroup]],
+                       ushort lane [[thread_index_in_simdgroup]], ushort size [[threads_per_threadgroup]]) {
+  if (simd == 0) sums[lane] = 0.0f;
+  x += group * (n / 4), y += group * (n / 4);
+  float sum = 0.0f;
+  for (int i = at; i < n / 4; i += size) sum += dot(float4(x[i]), float4(x[i]));
+  sum = simd_sum(sum);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (simd_is_first()) sums[simd] = sum;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  sum = simd_sum(sums[lane]);
+  float scale;
+  if constexpr (S == by_mean) {
+    scale = 1.0f / sqrt(sum / n);
+  } else {
+    scale = rsqrt(sum);
+  }
+  for (int i = at; i < n / 4; i += size) y[i] = T4(float4(x[i]) * scale);
+}
+typedef decltype(normalised<float4, by_mean>) normalised_t;
+template [[host_name("mean_f32")]] kernel normalised_t normalised<float4, by_mean>;
+template [[host_name("sum_f16")]] kernel decltype(normalised<half4, by_sum>) normalised<half4, by_sum>;
+
 // ---- function constants -------------------------------------------------------------------------
 constant bool reversed [[function_constant(0)]];
 constant int factor [[function_constant(ROWS + 1)]];

@@ -45,6 +45,20 @@ CONSTANTS = (
 # name -> text, code, version of Metal
 WRONG: dict[str, tuple[str, str, str]] = {
     # templates and macros
+    "too many elements for what a template calls a vector": (
+        template("o[i] = T(1.0f, 2.0f);", f"{INSTANCE}MAKE(float4)"),
+        "M01",
+        "2.3",
+    ),
+    "another function in a template": (
+        kernel(
+            "o[i] = g<f>(a[i]);",
+            "int f(thread float& x) { return 1; }\n"
+            "template <float (*f)(float)> float g(float x) { return f(x); }\n",
+        ),
+        "M01",
+        "2.3",
+    ),
     "another space in a template": (
         template("threadgroup T* p = a; o[i] = p[0];", f"{INSTANCE}MAKE(float)"),
         "M01",
@@ -122,7 +136,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     ),
     "function pointer": (
         kernel("float (*p)(float) = f; o[i] = p(a[i]);", "float f(float x) { return x; }\n"),
-        "M01",
+        "M04",
         "2.3",
     ),
     "throw": (kernel("throw 1;"), "M04", "2.3"),
@@ -200,7 +214,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     ),
     # parameters of kernels
     "a result": (HEAD + "kernel int k(device float* o [[buffer(0)]]) { return 1; }", "M08", "2.3"),
-    "no attribute": (parameters(f"device float* o, {GRID}"), "M08", "2.3"),
+    "no attribute": (parameters(f"{OUT}, constant float& s, uint n"), "M08", "2.3"),
     "no address space": (parameters(f"float* o [[buffer(0)]], {GRID}"), "M08", "2.3"),
     "a buffer by value": (parameters(f"{OUT}, uint n [[buffer(1)]]"), "M08", "2.3"),
     "a position by reference": (
@@ -254,6 +268,30 @@ RIGHT: dict[str, tuple[str, str]] = {
         template("o[i] = max(a[i], T(1));", f"{INSTANCE}MAKE(float)\nMAKE(half)"),
         "2.3",
     ),
+    "an instance made of the name of a vector": (
+        template(
+            "using T2 = vec<float, 2>; o[i] = T(float4(a[i]) * 2.0f) + T(vec<half, 4>(a[i]).y);"
+            " o[i].xy += vec<half, 2>(T2(a[i].xy)).x; threadgroup T (*rows)[2];",
+            f"{INSTANCE}MAKE(float4)\nMAKE(half4)",
+        ),
+        "2.3",
+    ),
+    "functions as arguments of templates": (
+        kernel(
+            "o[i] = g<f>(a[i]) + g<h>(a[i]);",
+            "float f(float x) { return x; }\ntemplate <typename T> T h(T x) { return x; }\n"
+            "template <float (*f)(float)> float g(float x) { return f(x); }\n",
+        ),
+        "2.3",
+    ),
+    "buffers without an index": (
+        parameters(f"device float* o, constant float& s, threadgroup float* t, {GRID}"),
+        "2.3",
+    ),
+    "text for another version": (
+        kernel("o[i] = 1.0f;", "#if __METAL_VERSION__ >= 310\ntypedef bfloat late;\n#endif\n"),
+        "2.3",
+    ),
     "kernels of a macro": (
         f"{HEAD}#define K(n, f) kernel void n({OUT}, {GRID}) {{ o[i] = f(o[i]); }}\n"
         "K(a, exp)\nK(b, sqrt)\n",
@@ -273,6 +311,25 @@ RIGHT: dict[str, tuple[str, str]] = {
         kernel(
             "packed_float3 p = float3(a[i]); float4x4 m = float4x4(s); float3 v = p;"
             " o[i] = (m * transpose(m) * float4(v, 1.0f)).x;"
+        ),
+        "2.3",
+    ),
+    "elements of a matrix": (
+        kernel("half2x4 m = half2x4(0.0h); m[i & 1][i] = 2.0h; m[0].xy = 1.0h; o[i] = m[0].x;"),
+        "2.3",
+    ),
+    "votes": (
+        kernel(
+            "simd_vote v = simd_ballot(a[i] > s); if (v.any() && !v.all())"
+            " o[i] = float(popcount(uint((simd_vote::vote_t)v)));"
+        ),
+        "2.3",
+    ),
+    "atomics by the type that they hold": (
+        parameters(
+            f"device atomic<uint>* o, device metal::atomic_int* p, {GRID}",
+            "atomic_fetch_or_explicit(o, 1u, memory_order_relaxed);"
+            " atomic_fetch_min_explicit(&p[i], 1, memory_order_relaxed);",
         ),
         "2.3",
     ),
@@ -308,63 +365,4 @@ RIGHT: dict[str, tuple[str, str]] = {
         ),
         "2.3",
     ),
-}
-
-
-def own(
-    body: str, before: str = "", head: str = "[[max_total_threads_per_threadgroup(64)]] "
-) -> str:
-    """A kernel as tlc writes it, with this body."""
-    return (
-        f"{HEAD}{before}{head}kernel void k(device float* o [[buffer(0)]],"
-        " device const half* a [[buffer(1)]], device const int* n [[buffer(2)]],"
-        " uint tid [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],"
-        f" uint simdgroups [[simdgroups_per_threadgroup]]) {{ {body} }}\n"
-    )
-
-
-BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
-
-# what Metal takes and tlc's own kernels do without
-NOT_OURS: dict[str, tuple[str, str]] = {
-    "half to float": (own("o[tid] = a[tid];"), "M20"),
-    "float to half": (own("half h = o[tid]; o[tid] = float(h);"), "M20"),
-    "int to float": (own("o[tid] = n[tid];"), "M20"),
-    "float to int": (own("int i = o[tid]; o[tid] = float(i);"), "M20"),
-    "uint to int": (own("int i = tid; o[tid] = float(i);"), "M20"),
-    "int compared with uint": (own("o[tid] = n[tid] < tid ? 1.0f : 0.0f;"), "M20"),
-    "a number without a suffix": (own("o[tid] = 0.5;"), "M21"),
-    "a power of ten without a suffix": (own("o[tid] = 1e-5;"), "M21"),
-    "a template": (own("o[tid] = 0.0f;", "template <typename T> T f(T x) { return x; }\n"), "M22"),
-    "isnan": (own("o[tid] = isnan(o[tid]) ? 0.0f : 1.0f;"), "M22"),
-    "infinity": (own("o[tid] = INFINITY;"), "M22"),
-    "a cast of C++": (own("o[tid] = static_cast<float>(a[tid]);"), "M22"),
-    "no limit of threads": (own("o[tid] = 0.0f;", head=""), "M23"),
-    "a limit that is no multiple of 32": (
-        own("o[tid] = 0.0f;", head="[[max_total_threads_per_threadgroup(48)]] "),
-        "M23",
-    ),
-    "a limit that is too large": (
-        own("o[tid] = 0.0f;", head="[[max_total_threads_per_threadgroup(2048)]] "),
-        "M23",
-    ),
-    "a barrier in an if": (own(f"if (tid < 3u) {{ {BARRIER} }}"), "M24"),
-    "a barrier in an else": (own(f"if (tid < 3u) o[tid] = 0.0f; else {BARRIER}"), "M24"),
-    "a sum in a loop by lanes": (
-        own("for (uint i = lane; i < 9u; i += 32u) o[i] = simd_sum(o[i]);"),
-        "M24",
-    ),
-    "a barrier behind a return": (own(f"if (tid > 3u) return; {BARRIER}"), "M24"),
-    "exp": (own("o[tid] = exp(o[tid]);"), "M25"),
-    "a root": (own("o[tid] = sqrt(o[tid]);"), "M25"),
-}
-
-OURS: dict[str, str] = {
-    "written out": own("o[tid] = float(a[tid]) + float(n[tid]) * 0.5f;"),
-    "a byte in an int": own("int i = ((device const uchar*)a)[tid]; o[tid] = float(i);"),
-    "a barrier in a loop of all": own(f"for (uint i = 0u; i < simdgroups; ++i) {{ {BARRIER} }}"),
-    "an if behind a barrier": own(f"{BARRIER} if (tid < 3u) o[tid] = 0.0f;"),
-    "a return behind the last barrier": own(f"{BARRIER} if (tid > 3u) return; o[tid] = 0.0f;"),
-    "precise::exp": own("o[tid] = precise::exp(o[tid]);"),
-    "fabs": own("o[tid] = fabs(o[tid]);"),
 }

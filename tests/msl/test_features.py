@@ -72,6 +72,32 @@ def test_template_instances_and_buffers_without_an_index(name: str, dtype: type)
     np.testing.assert_array_equal(got[1], x.sum(1))
 
 
+def test_functions_as_arguments_of_templates() -> None:
+    block = np.dtype([("scale", np.float16), ("nibbles", np.uint8, 16)])
+    table = np.zeros((5, 3), block)
+    table["scale"] = RNG.integers(-8, 8, (5, 3)) / 4
+    table["nibbles"] = RNG.integers(0, 256, (5, 3, 16))
+    columns, rows = np.array([96], np.uint32), np.array([4, 0, 2, 2], np.int32)
+    arrays = {0: columns, 1: table, 2: rows, 3: np.zeros((4, 96), np.float32)}
+    got = everywhere("get_rows_block", arrays, (32,), groups=(4,))
+    nibbles = np.concatenate([table["nibbles"] & 15, table["nibbles"] >> 4], -1)
+    values = table["scale"].astype(np.float32)[..., None] * (nibbles.astype(np.float32) - 8)
+    np.testing.assert_array_equal(got[3], values.reshape(5, 96)[rows])
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("mean_f32", np.float32), ("sum_f16", np.float16)])
+def test_vectors_that_a_template_makes(name: str, dtype: type) -> None:
+    x = RNG.normal(size=(3, 100)).astype(dtype)
+    n, y = np.array([100], np.int32), np.zeros_like(x)
+    how: dict[str, Any] = {"groups": (3,), "threadgroup_bytes": {0: 4 * SIMD}}
+    got = everywhere(name, {0: x, 1: y, 2: n}, (64,), **how)[1]
+    wide = x.astype(np.float64)
+    squares = (wide**2).mean(1) if name.startswith("mean") else (wide**2).sum(1)
+    # a sum of 100 squares, a root, a quotient and a product; half has one rounding more
+    bound = 64 * np.finfo(np.float32).eps + np.finfo(dtype).eps
+    np.testing.assert_allclose(got.astype(np.float64), wide / np.sqrt(squares)[:, None], bound)
+
+
 @pytest.mark.parametrize("constants", [(), ((0, "true"),), ((0, "false"), (3, "3")), ((3, "7"),)])
 def test_function_constants(constants: tuple[tuple[int, str], ...]) -> None:
     given = dict(constants)

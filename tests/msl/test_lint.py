@@ -11,7 +11,8 @@ import pytest
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.emulation import compiled
 from tests.msl.emitted import collected, problems
-from tests.msl.lint_cases import NOT_OURS, OURS, RIGHT, WRONG, kernel
+from tests.msl.lint_cases import RIGHT, WRONG, kernel
+from tests.msl.lint_own_cases import NOT_OURS, OURS
 from tlc import driver
 from tlc.frontend.diagnostics import CompileError
 from tlc.runtime.errors import RunError

@@ -4,6 +4,7 @@
 // Functions are sets of overloads, as Metal's specification lists them: `max(half, float)` and `sqrt(int)`
 // are ambiguous here as they are there.
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#pragma OPENCL EXTENSION __cl_clang_function_pointers : enable  // arguments of templates may be functions
 #define device __global
 #define threadgroup __local
 #define thread __private
@@ -96,22 +97,27 @@ LINT_WIDTH(uint) LINT_WIDTH(long) LINT_WIDTH(ulong) LINT_WIDTH(float) LINT_WIDTH
 LINT_WIDTH(bfloat)
 #endif
 #define LINT_COUNT "a vector is made of as many elements as it has"
-template <class V, class A> V lint_make(A a) {
+template <class V, class A> constexpr V lint_make(A a) {
   static_assert(LintWidth<A>::n == 1 || LintWidth<A>::n == LintWidth<V>::n, LINT_COUNT);
   return V();
 }
-template <class V, class A, class B> V lint_make(A a, B b) {
+template <class V, class A, class B> constexpr V lint_make(A a, B b) {
   static_assert(LintWidth<A>::n + LintWidth<B>::n == LintWidth<V>::n, LINT_COUNT);
   return V();
 }
-template <class V, class A, class B, class C> V lint_make(A a, B b, C c) {
+template <class V, class A, class B, class C> constexpr V lint_make(A a, B b, C c) {
   static_assert(LintWidth<A>::n + LintWidth<B>::n + LintWidth<C>::n == LintWidth<V>::n, LINT_COUNT);
   return V();
 }
-template <class V, class A, class B, class C, class D> V lint_make(A a, B b, C c, D d) {
+template <class V, class A, class B, class C, class D> constexpr V lint_make(A a, B b, C c, D d) {
   static_assert(LintWidth<A>::n + LintWidth<B>::n + LintWidth<C>::n + LintWidth<D>::n == LintWidth<V>::n,
                 LINT_COUNT);
   return V();
+}
+// `T(...)`, where T is a name for some type: a vector, a number or a structure
+template <class V, class... A> constexpr V lint_value(A... a) {
+  if constexpr (LintWidth<V>::n > 1 && sizeof...(A) > 0) return lint_make<V>(a...);
+  else return V(a...);
 }
 
 #define LINT_1_4(F, T) F(T) F(T##2) F(T##3) F(T##4)
@@ -164,6 +170,7 @@ template <class T, int C, int R> struct matrix {
   matrix() = default;
   explicit matrix(T);
   template <class... A> explicit matrix(A...);
+  vec<T, R>& operator[](int);
   vec<T, R> operator[](int) const;
   vec<T, R> operator[](int) const constant;
 };
@@ -215,8 +222,12 @@ bool simd_any(bool);
 bool simd_all(bool);
 bool simd_is_first();
 struct simd_vote {
-  ulong v;
-  explicit operator ulong() const;
+  typedef ulong vote_t;
+  vote_t v;
+  explicit simd_vote(vote_t = 0);
+  explicit operator vote_t() const;
+  bool any() const;
+  bool all() const;
 };
 simd_vote simd_ballot(bool);
 simd_vote simd_active_threads_mask();
@@ -249,12 +260,14 @@ template <class T, class A, class B> void simdgroup_multiply(
     thread simdgroup_matrix<T, 8, 8>& d, simdgroup_matrix<A, 8, 8> a, simdgroup_matrix<B, 8, 8> b);
 #endif
 
-struct lint_atomic_int { int v; };
-struct lint_atomic_uint { uint v; };
-struct lint_atomic_bool { bool v; };
-#define atomic_int metal::lint_atomic_int
-#define atomic_uint metal::lint_atomic_uint
-#define atomic_bool metal::lint_atomic_bool
+template <class T> struct atomic { T v; };
+template struct atomic<int>;  // a kernel may only point to types that are complete
+template struct atomic<uint>;
+template struct atomic<bool>;
+namespace metal = ::metal;  // for metal::atomic_int
+#define atomic_int metal::atomic<int>  // OpenCL has a type of this name
+#define atomic_uint metal::atomic<uint>
+#define atomic_bool metal::atomic<bool>
 #define LINT_ATOMIC(T, N, A)                                                            \
   T atomic_load_explicit(const volatile A N* p, memory_order);                          \
   void atomic_store_explicit(volatile A N* p, T, memory_order);                         \
@@ -269,12 +282,12 @@ struct lint_atomic_bool { bool v; };
   T atomic_fetch_and_explicit(volatile A N* p, T, memory_order);                        \
   T atomic_fetch_or_explicit(volatile A N* p, T, memory_order);                         \
   T atomic_fetch_xor_explicit(volatile A N* p, T, memory_order);
-LINT_ATOMIC_INTEGER(int, lint_atomic_int, device) LINT_ATOMIC_INTEGER(int, lint_atomic_int, threadgroup)
-LINT_ATOMIC_INTEGER(uint, lint_atomic_uint, device) LINT_ATOMIC_INTEGER(uint, lint_atomic_uint, threadgroup)
+LINT_ATOMIC_INTEGER(int, atomic_int, device) LINT_ATOMIC_INTEGER(int, atomic_int, threadgroup)
+LINT_ATOMIC_INTEGER(uint, atomic_uint, device) LINT_ATOMIC_INTEGER(uint, atomic_uint, threadgroup)
 #if __METAL_VERSION__ >= 300
-struct lint_atomic_float { float v; };
-#define atomic_float metal::lint_atomic_float
-LINT_ATOMIC(float, lint_atomic_float, device)
+template struct atomic<float>;
+#define atomic_float metal::atomic<float>
+LINT_ATOMIC(float, atomic_float, device)
 #endif
 template <class T> struct numeric_limits {
   static constexpr T max() { return T(0); }
