@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import site
 import statistics
 import subprocess
 import sys
@@ -60,7 +62,10 @@ def _commands(path: Path, folder: Path) -> tuple[Command, Command, list[str]]:
     source = folder / "generate.tl"
     source.write_text(source.read_text().replace('"model.gguf"', f'"{path}"'))
     artifact = str(folder / "generate.metallib")
-    tlc = [sys.executable, "-m", "tlc"]
+    # without the imports that an editable install makes of every start of Python
+    python = [sys.executable, "-S"]
+    os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), *site.getsitepackages()))
+    tlc = [*python, "-m", "tlc"]
     subprocess.run([*tlc, "build", str(source), "-o", artifact], cwd=ROOT, check=True)
 
     def ours(tokens: int) -> list[str]:
@@ -69,9 +74,9 @@ def _commands(path: Path, folder: Path) -> tuple[Command, Command, list[str]]:
 
     def theirs(tokens: int) -> list[str]:
         about = {"root": str(ROOT), "path": str(path), "prompt": PROMPT, "steps": tokens}
-        return [sys.executable, "-c", THEIRS.format(**about)]
+        return [*python, "-c", THEIRS.format(**about)]
 
-    return ours, theirs, [sys.executable, "-c", IMPORTS.format(root=str(ROOT))]
+    return ours, theirs, [*python, "-c", IMPORTS.format(root=str(ROOT))]
 
 
 def _median(samples: tuple[Sample, ...], part: str) -> float:

@@ -11,14 +11,15 @@ import os
 import struct
 
 from tlc.runtime import strict_json, zip_file
+from tlc.runtime.digests import sha256
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import FORMAT_VERSION
 from tlc.runtime.mapped_file import map_file
-from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
+    from typing import Any
 
 MANIFEST = "tlc.json"
 WEIGHTS = "weights/"  # members of this folder are mapped and may be large
@@ -63,6 +64,10 @@ class Artifact:
                 _check_digest(self.path, name, contents, self._digests[name])
             self._read[name] = contents
         return self._read[name]
+
+    def forget(self) -> None:
+        """Drop the members that were inflated; who asks again gets them inflated again."""
+        self._read = {}
 
     def mapped(self, name: str) -> bytes | memoryview:
         """A member that may be large: when it is stored, a view of the file that nothing has read.
@@ -181,7 +186,17 @@ def _manifest(
         raise _damaged(path, f"{MANIFEST}: {error}") from None
     if not isinstance(manifest, dict):
         raise _damaged(path, f"{MANIFEST}: it is no JSON object")
+    _share(manifest, {})
     return manifest
+
+
+def _share(value: Any, kept: dict[str, str]) -> None:
+    """Make equal texts in a value one object: formulas name few symbols thousands of times."""
+    for key, item in value.items() if type(value) is dict else enumerate(value):
+        if type(item) is str:
+            value[key] = kept.setdefault(item, item)
+        elif type(item) is dict or type(item) is list:
+            _share(item, kept)
 
 
 def _check_version(path: str, manifest: dict[str, object]) -> None:

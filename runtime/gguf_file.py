@@ -97,14 +97,14 @@ class Metadata(Mapping[str, object]):
 
     __slots__ = ("_data", "_places", "_values")
 
-    def __init__(self, data: memoryview, places: dict[str, tuple[int, int]]) -> None:
+    def __init__(self, data: memoryview, places: dict[str, tuple[int, int, int]]) -> None:
         self._data = data
         self._places = places
         self._values: dict[str, object] = {}
 
     def __getitem__(self, key: str) -> object:
         if key not in self._values:
-            kind, at = self._places[key]
+            kind, at, _ = self._places[key]
             self._values[key] = _value(self._data, kind, at)[0]
         return self._values[key]
 
@@ -113,7 +113,7 @@ class Metadata(Mapping[str, object]):
 
     def kind(self, key: str) -> str:
         """The type of a value: `u32`, `str`, `[str]` for an array, `[[i32]]` for one of arrays."""
-        kind, at = self._places[key]
+        kind, at, _ = self._places[key]
         brackets = 0
         while kind == _ARRAY:
             kind, count = (
@@ -126,17 +126,26 @@ class Metadata(Mapping[str, object]):
         return "[" * brackets + KIND_NAMES[kind] + "]" * brackets
 
     def texts(self, key: str) -> tuple[memoryview, int] | None:
-        """Where an array of texts begins, each behind its length, and how many there are; None for
-        a value of another type."""
+        """The texts of an array, each behind its length, and how many there are; None for a value
+        of another type."""
         if self.kind(key) != "[str]":
             return None
-        at = self._places[key][1]
-        return self._data[at + 12 :], _U64.unpack_from(self._data, at + 4)[0]
+        _, at, end = self._places[key]
+        return self._data[at + 12 : end], _U64.unpack_from(self._data, at + 4)[0]
 
     def encoded(self, key: str) -> memoryview:
         """A value as the file has it, without its type."""
-        kind, at = self._places[key]
-        return self._data[at : _value(self._data, kind, at)[1]]
+        _, at, end = self._places[key]
+        return self._data[at:end]
+
+    def let_go(self) -> None:
+        """Take the pages of all values out of this process's memory; they can be read again."""
+        import mmap
+
+        mapping = self._data.obj
+        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            end = max((end for _, _, end in self._places.values()), default=0)
+            mapping.madvise(mmap.MADV_DONTNEED, 0, end // mmap.PAGESIZE * mmap.PAGESIZE)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -214,16 +223,17 @@ class _Scanner:
             raise ValueError(f"{tensors} tensors and {pairs} keys do not fit in {left} bytes")
         return tensors, pairs
 
-    def metadata(self, count: int) -> dict[str, tuple[int, int]]:
-        """Where the value of each key is, and of which type."""
-        places: dict[str, tuple[int, int]] = {}
+    def metadata(self, count: int) -> dict[str, tuple[int, int, int]]:
+        """Of which type the value of each key is, where it starts and where it ends."""
+        places: dict[str, tuple[int, int, int]] = {}
         for number in range(count):
             key = self.name(f"key {number}")
             if key in places:
                 raise ValueError(f"the key {key[:80]!r} appears twice")
             kind = self.u32(f"the type of {key[:80]!r}")
-            places[key] = kind, self.at
+            start = self.at
             self.skip_value(kind, f"the value of {key[:80]!r}", _DEEPEST_ARRAY)
+            places[key] = kind, start, self.at
         return places
 
     def skip_value(self, kind: int, what: str, depth: int) -> None:
@@ -272,8 +282,8 @@ class _Scanner:
         return infos
 
 
-def _alignment(metadata: Metadata, places: dict[str, tuple[int, int]]) -> int:
-    kind, _ = places.get("general.alignment", (None, 0))
+def _alignment(metadata: Metadata, places: dict[str, tuple[int, int, int]]) -> int:
+    kind, _, _ = places.get("general.alignment", (None, 0, 0))
     if kind is None:
         return 32
     value = metadata["general.alignment"]

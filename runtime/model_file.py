@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import struct
 
+from tlc.runtime.digests import blake2b, sha256
 from tlc.runtime.errors import RunError
 from tlc.runtime.mapped_file import map_file
-from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ class Part:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the header and the table of tensors, and of the file's size."""
+        """BLAKE2b, in hex, of the header and the table of tensors, and of the file's size."""
         if not self._fingerprint:
             table = memoryview(self.mapping)[: self.table_end]
-            self._fingerprint = sha256(table, struct.pack("<Q", len(self.mapping)))
+            self._fingerprint = blake2b(table, struct.pack("<Q", len(self.mapping)), size=32)
         return self._fingerprint
 
 

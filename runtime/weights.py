@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
+from tlc.runtime.digests import sha256
 from tlc.runtime.errors import RunError
-from tlc.runtime.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

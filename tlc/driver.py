@@ -50,6 +50,9 @@ class Built:
     def text(self, name: str) -> str:
         return self.member(name).decode()
 
+    def forget(self) -> None:
+        """Nothing: the members are in no file."""
+
 
 @dataclass(slots=True)
 class _Flow:

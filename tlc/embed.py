@@ -8,9 +8,9 @@ from typing import Any
 
 from tlc.frontend.diagnostics import error
 from tlc.ir.core import Module
+from tlc.runtime.digests import sha256
 from tlc.runtime.model_file import ModelFile
 from tlc.runtime.progress import Progress
-from tlc.runtime.sha256 import sha256
 from tlc.runtime.tokenizer import embedded
 from tlc.runtime.weights import MEMBER, TOKENIZERS, bytes_of, stored_as
 

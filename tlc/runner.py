@@ -200,7 +200,9 @@ def open_program(artifact: Any, device: str, folders: list[str]) -> tuple[Any, s
     from tlc.runtime.loader import load
 
     opened = open_device(device)
-    return load(artifact, opened, folders), opened.name
+    program = load(artifact, opened, folders)
+    artifact.forget()
+    return program, opened.name
 
 
 def _selftest(artifact: Any, program: Any, device: str) -> int:

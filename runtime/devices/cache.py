@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import sys
 
-try:
-    from _blake2 import blake2b  # hashlib would load OpenSSL: 3 ms for the same function
-except ImportError:
-    from hashlib import blake2b
+from tlc.runtime.digests import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,16 +16,12 @@ if TYPE_CHECKING:
 _temporary: list[str] = []  # the folder of this process, when the user's cannot be trusted
 
 
-def key(parts: Iterable[bytes]) -> str:
+def key(parts: Iterable[bytes | memoryview]) -> str:
     """The name of an entry: a hash over the parts and where one ends and the next begins."""
-    state = blake2b(digest_size=20)
-    for part in parts:
-        state.update(len(part).to_bytes(8, "little"))
-        state.update(part)
-    return state.hexdigest()
+    return blake2b(*(piece for part in parts for piece in (len(part).to_bytes(8, "little"), part)))
 
 
-def fetch(name: str, build: Callable[[str], None]) -> str:
+def fetch(name: str, build: Callable[[str], None], suffix: str = ".so") -> str:
     """The path of the object `name`, made by `build(path)` if it is missing or damaged.
 
     An entry is a folder that holds the object under the hash of its own bytes. A file whose bytes
@@ -38,7 +32,7 @@ def fetch(name: str, build: Callable[[str], None]) -> str:
     try:
         for found in os.listdir(entry):
             path = os.path.join(entry, found)
-            if found.endswith(".so") and _digest(path) == found[:-3]:
+            if found.endswith(suffix) and _digest(path) == found.removesuffix(suffix):
                 return path
     except FileNotFoundError:
         os.makedirs(entry, 0o700, exist_ok=True)
@@ -50,7 +44,7 @@ def fetch(name: str, build: Callable[[str], None]) -> str:
     try:
         built = os.path.join(workplace, "object")
         build(built)
-        path = os.path.join(entry, f"{_digest(built)}.so")
+        path = os.path.join(entry, _digest(built) + suffix)
         os.replace(built, path)
         return path
     finally:
@@ -60,8 +54,8 @@ def fetch(name: str, build: Callable[[str], None]) -> str:
 def _digest(path: str) -> str:
     try:
         with open(path, "rb", buffering=0) as file:
-            return blake2b(file.read(), digest_size=20).hexdigest()
-    except OSError:
+            return blake2b(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    except (OSError, ValueError):  # of an empty file
         return ""
 
 

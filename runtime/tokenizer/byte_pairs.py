@@ -9,9 +9,9 @@ from tlc.runtime.tokenizer.patterns import compiled
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from tlc.runtime.tokenizer.words import Words
+    from tlc.runtime.tokenizer.words import Numbers, Words
 
 KEPT_WORDS = 1 << 16  # whose tokens are remembered
 
@@ -54,7 +54,7 @@ class BytePairs:
         tokens: Words,
         merges: Words,
         patterns: Sequence[str],
-        verbatim: Mapping[str, int],
+        verbatim: Numbers,
         whole: bool,
         unknown: int,
     ) -> None:
@@ -62,14 +62,17 @@ class BytePairs:
         cuts what the one before it left; `whole` words that the vocabulary has are not merged;
         `verbatim` tokens hold their text as it is. Raises re.error."""
         self._pieces, self._merges, self._whole = tokens, merges, whole
-        self._patterns: list[re.Pattern[str]] = [compiled(pattern) for pattern in patterns]
-        self._verbatim, self._unknown = frozenset(verbatim.values()), unknown
+        self._patterns = patterns
+        for pattern in patterns:
+            compiled(pattern, ascii=True)
+        self._verbatim, self._unknown = verbatim, unknown
         self._known: dict[str, list[int]] = {}
 
     def encode(self, text: str, first: bool) -> list[int]:
         """See `Model.encode`. Raises RunError E0607 for a byte without a token."""
-        words = [text]
-        for pattern in self._patterns:
+        words, plain = [text], text.isascii()
+        for source in self._patterns:
+            pattern = compiled(source, plain)
             words = [piece for word in words for piece in cut(pattern, word)]
         ids: list[int] = []
         for word in words:

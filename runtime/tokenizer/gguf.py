@@ -6,16 +6,18 @@ takes it to mean.
 
 from __future__ import annotations
 
+from array import array
+
 from tlc.runtime.errors import RunError
 from tlc.runtime.gguf_file import Metadata
 from tlc.runtime.tokenizer.byte_pairs import BytePairs
 from tlc.runtime.tokenizer.sentencepiece import SentencePiece
 from tlc.runtime.tokenizer.tokenizer import Tokenizer
-from tlc.runtime.tokenizer.words import Words
+from tlc.runtime.tokenizer.words import Numbers, Some, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tlc.runtime.tokenizer.tokenizer import Model
 
@@ -82,7 +84,6 @@ class _Vocabulary:
         self.types: Sequence[int] = types if types is not None else [NORMAL] * len(self.tokens)  # type: ignore[assignment]
         if len(self.types) != len(self.tokens):
             raise self.wrong(f"{len(self.types)} types for {len(self.tokens)} tokens")
-        self._others = [at for at, kind in enumerate(self.types) if kind != NORMAL]
 
     def wrong(self, what: str, hint: str = "") -> RunError:
         return RunError("E0607", f"{self.path}: its vocabulary is not usable: {what}", hint)
@@ -123,9 +124,9 @@ class _Vocabulary:
             raise self.wrong("it has no score for each token")
         return found  # type: ignore[return-value]
 
-    def of_type(self, *types: int) -> dict[str, int]:
-        """The tokens of some types, not of normal ones, by their text; of equal ones the first."""
-        return {self.tokens[at]: at for at in reversed(self._others) if self.types[at] in types}
+    def numbers(self, *types: int) -> array[int]:
+        """The tokens of some types."""
+        return array("I", (at for at, kind in enumerate(self.types) if kind in types))
 
     def ends(self) -> dict[str, int]:
         """Normal tokens that end a text or a turn by their names."""
@@ -141,8 +142,9 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
     found = _Vocabulary(path, metadata)
     kind = found.text("model", None)
     ends = found.ends()
-    verbatim = found.of_type(CONTROL, USER_DEFINED) | ends
+    verbatim = Numbers((*found.numbers(CONTROL, USER_DEFINED), *ends.values()))
     model: Model
+    tables = [found.tokens]
     if kind == "llama":
         prefix = found.flag("add_space_prefix", True)
         unknown = found.token("unknown")
@@ -155,6 +157,7 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
             known = ", ".join(sorted({*_PATTERNS, *_ALIASES}))
             raise found.wrong(f"the pre-tokenizer `{pre}` is not known", f"known are {known}")
         merges = found.words("merges")
+        tables.append(merges)
         unknown = found.token("unknown")
         add_bos = whole = pre == "llama-bpe"
         model = BytePairs(found.tokens, merges, _PATTERNS[pre], verbatim, whole, unknown)
@@ -165,8 +168,21 @@ def from_metadata(path: str, metadata: Mapping[str, object]) -> Tokenizer:
     before = [bos] if found.flag("add_bos_token", add_bos) and bos >= 0 else []
     behind = [eos] if found.flag("add_eos_token", False) and eos >= 0 else []
     ends.pop("</s>", None)  # of HTML, in an ordinary vocabulary: cut out, yet visible
-    hidden = {*found.of_type(CONTROL).values(), *ends.values()}
+    hidden = (*found.numbers(CONTROL), *ends.values())
+    special = Some(found.tokens, verbatim)
     return Tokenizer(
-        model, len(found.tokens), verbatim, hidden, (bos, eos), (before, behind), prefix,
-        found.token("eot"),
+        model, len(found.tokens), special, hidden, (bos, eos), (before, behind), prefix,
+        found.token("eot"), _letting_go(metadata, *tables),
     )  # fmt: skip
+
+
+def _letting_go(metadata: Mapping[str, object], *tables: Words) -> Callable[[], None]:
+    """What takes the pages of a vocabulary out of memory: those of weights come next."""
+
+    def let_go() -> None:
+        if isinstance(metadata, Metadata):
+            metadata.let_go()
+        for words in tables:
+            words.let_go()
+
+    return let_go

@@ -7,9 +7,9 @@ from tlc.runtime.tokenizer.merging import merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from tlc.runtime.tokenizer.words import Words
+    from tlc.runtime.tokenizer.words import Numbers, Words
 
 SPACE = "\u2581"  # stands for a space in the vocabulary
 
@@ -33,7 +33,7 @@ class SentencePiece:
         self,
         tokens: Words,
         scores: Sequence[float],
-        verbatim: Mapping[str, int],
+        verbatim: Numbers,
         prefix: bool,
         unknown: int,
     ) -> None:
@@ -42,7 +42,7 @@ class SentencePiece:
         self._pieces, self._scores, self._prefix = tokens, scores, prefix
         names = ((byte, f"<0x{byte:02X}>") for byte in range(256))
         self._bytes = {byte: tokens.get(name) for byte, name in names if name in tokens}
-        self._verbatim, self._unknown = frozenset(verbatim.values()), unknown
+        self._verbatim, self._unknown = verbatim, unknown
 
     def _rank(self, left: str, right: str) -> float | None:
         token = self._pieces.get(left + right)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tlc.runtime.errors import RunError
+from tlc.runtime.give_back import give_back
+from tlc.runtime.tokenizer.words import Numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 
     class Model(Protocol):
@@ -34,8 +36,8 @@ class Tokenizer:
     """
 
     __slots__ = (
-        "_firsts", "_hidden", "_model", "_space", "_special", "before", "behind", "bos", "eos",
-        "eot", "vocab_size",
+        "_firsts", "_hidden", "_lengths", "_model", "_space", "_special", "before", "behind", "bos",
+        "eos", "eot", "let_go", "vocab_size",
     )  # fmt: skip
 
     def __init__(
@@ -48,22 +50,26 @@ class Tokenizer:
         around: tuple[Sequence[int], Sequence[int]] = ((), ()),
         space: bool = False,
         eot: int = -1,
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
         """`special` are found in texts before all others; `hidden` are no part of a text; with
         `space` the model puts a space before a text, which decoding takes away again. Without
-        `eot` it is found among the special tokens by the names that it has."""
+        `eot` it is found among the special tokens by the names that it has. `let_go` is called
+        when the vocabulary was much read."""
         import re
 
         self._model, self.vocab_size = model, vocab_size
-        self._hidden, self._space = frozenset(hidden), space
+        self._hidden, self._space, self.let_go = Numbers(hidden), space, let_go
         self.bos, self.eos = ends
         ends_turn = (special[name] for name in _ENDS_TURN if name in special)
         self.eot = eot if eot >= 0 else next(ends_turn, self.eos)
         self.before, self.behind = around
-        self._special: dict[str, list[tuple[str, int]]] = {}
-        for text in sorted(filter(None, special), key=len, reverse=True):
-            self._special.setdefault(text[0], []).append((text, special[text]))
-        firsts = "".join(map(re.escape, self._special))
+        self._special = special
+        lengths: dict[str, set[int]] = {}  # of special tokens, by their first character
+        for text in filter(None, special):
+            lengths.setdefault(text[0], set()).add(len(text))
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+        firsts = "".join(map(re.escape, lengths))
         self._firsts = re.compile(f"[{firsts}]" if firsts else "(?!)")
 
     def encode(self, text: str, around: bool = True) -> list[int]:
@@ -79,6 +85,8 @@ class Tokenizer:
             else:
                 ids += self._model.encode(part, first)
             first = isinstance(part, int)
+        self.let_go()
+        give_back()
         return [*ids, *self.behind] if around else ids
 
     def _parts(self, text: str) -> Iterator[str | int]:
@@ -88,12 +96,13 @@ class Tokenizer:
             start = found.start()
             if start < at:
                 continue
-            for special, token in self._special[found[0]]:
-                if text.startswith(special, start):
+            for length in self._lengths[found[0]]:
+                token = self._special.get(text[start : start + length])
+                if token is not None:
                     if start > at:
                         yield text[at:start]
                     yield token
-                    at = start + len(special)
+                    at = start + length
                     break
         if at < len(text):
             yield text[at:]
@@ -110,7 +119,7 @@ class Tokenizer:
 
     def name(self, token: int) -> str:
         """What a token is called in the vocabulary, also one that writes nothing; "" for -1."""
-        named = (text for group in self._special.values() for text, at in group if at == token)
+        named = (text for text, at in self._special.items() if at == token)
         return next(named, "") or (self.decode([token]) if token >= 0 else "")
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -122,12 +131,13 @@ class Tokenizer:
 class Stream:
     """The text of tokens that come one by one."""
 
-    __slots__ = ("_decoder", "_tokenizer")
+    __slots__ = ("_decoder", "_fed", "_tokenizer")
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         import codecs
 
         self._tokenizer = tokenizer
+        self._fed = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
@@ -135,4 +145,8 @@ class Stream:
 
         Raises RunError E0505 for a token that there is not.
         """
+        self._fed += 1
+        self._tokenizer.let_go()
+        if self._fed & (self._fed - 1) == 0:  # the first steps prepare launches
+            give_back()
         return self._decoder.decode(self._tokenizer.piece(token))

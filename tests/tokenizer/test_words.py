@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlc.runtime.tokenizer.words import Words
+from tlc.runtime.tokenizer import words as module
+from tlc.runtime.tokenizer.words import Numbers, Some, Words
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=4), max_size=40)
 
@@ -50,3 +53,35 @@ def test_a_table_takes_sixteen_bytes_for_a_text() -> None:
     # 4 bytes for its place, 8 to 16 for its slots, and an eighth that an array grows in advance
     assert taken < 22 * len(texts)
     assert words.get("token 29999") == 29_999
+
+
+def test_tables_of_many_texts_are_made_once_and_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(module, "KEPT", 100)
+    texts = [f"token {number}" for number in range(200)]
+    Words.of(texts)
+    (kept,) = tmp_path.rglob("*.words")
+    monkeypatch.setattr(module, "_tables", None)
+    words = Words.of(texts)
+    for _ in range(2):
+        assert (words.get("token 199"), words.get("other"), words[7]) == (199, -1, "token 7")
+        words.let_go()
+
+    monkeypatch.undo()
+    monkeypatch.setenv("TLC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(module, "KEPT", 100)
+    kept.write_bytes(bytes(kept.stat().st_size))
+    assert Words.of(texts).get("token 199") == 199, "a damaged table is made again"
+
+
+@given(TEXTS, st.data())
+def test_some_texts_are_found_and_of_equal_ones_the_first(
+    texts: list[str], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.sets(st.sampled_from(range(len(texts))))) if texts else set()
+    some = Some(Words.of(texts), Numbers(chosen))
+    first = {texts[at]: at for at in sorted(chosen, reverse=True)}
+    assert {text: some.get(text) for text in texts} == {text: first.get(text) for text in texts}
+    assert (set(some), len(some)) == (set(first), len(chosen))

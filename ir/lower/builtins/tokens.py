@@ -49,13 +49,15 @@ def _tokenize(
     if add_bos is not None and not isinstance(around, bool):
         cx.fail("E0304", "`add_bos` is true or false, known at build", add_bos.span)
     given = as_text(cx, text.value, text.span)
+    symbol = cx.program.new_symbol()
+    cx.program.natural.add(symbol)  # the number of tokens
     return cx.emit(
         "tokenize",
         model=found.index,
         text=given.dim,
         around=around,
         place=where(node.span),
-        symbol=cx.program.new_symbol(),
+        symbol=symbol,
         span=node.span,
     )
 
