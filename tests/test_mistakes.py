@@ -27,7 +27,7 @@ MISTAKES = {
         "fn f(n: int, x: Tensor) { if n > 0 { return x as float32 }\n sum(f(n - 1, x)) }\n"
         "print(f(argmax(ones([2])), ones([2])))\n",
         "struct P { n: int }\nimpl P { fn up(self, k: int) { if k == 0 { return }\n"
-        " self.n = self.n + 1\n self.up(k - 1) } }\nlet p = P { n: 0 }\np.up(argmax(ones([2])))\n",
+        ' self.n = "one"\n self.up(k - 1) } }\nlet p = P { n: 0 }\np.up(argmax(ones([2])))\n',
         "fn f(x: float17[N]) { x }\n",
         "return 5\n",
         "fn f() { break }\nf()\n",

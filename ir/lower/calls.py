@@ -144,9 +144,21 @@ def invoke(
 
     scope, symbols = bound({name: arg.value for name, arg in placed.items()})
     mine = dict(scope.names)
+    changes = fn.name in cx.program.changing and "self" in mine
+
+    def handed_back(found: Lowered) -> Lowered:
+        """The value of a call of a recursion, which hands back its `self` beside it."""
+        if not changes:
+            return found
+        value, scope.names["self"] = found
+        return value
+
     known = recursion.around(cx, fn, mine)
     if known is not None:
-        return recursion.called(cx, known, mine, span)
+        value = handed_back(recursion.called(cx, known, mine, span))
+        if behind is not None:
+            behind.update(scope.names)
+        return value
     entered = Entered(fn, mine, tuple(map(recursion.known_part, mine.values())), cx.undecided)
     late = bool(cx.undecided) and sum(e.undecided > 0 for e in cx.entered) >= MAX_LATE_CALLS
     recursion.look_out(cx, entered, late)
@@ -165,12 +177,13 @@ def invoke(
             raise
         del cx.builder.block.ops[start:]
         cx.globals.names = around
-        if behind is not None and fn.name in cx.program.changing:
-            text = f"`{fn.name}`, which changes its `self` and calls itself until run time ends it,"
-            cx.unsupported(text, span, "go round in a `while`, or return what has changed")
-        return recursion.lowered(
-            cx, entered, found.wide, lambda values: apply(cx, fn, *bound(values), span), span
-        )
+
+        def body(values: dict[str, Lowered]) -> Lowered:
+            inside, symbols = bound(values)
+            value = apply(cx, fn, inside, symbols, span)
+            return (value, inside.names["self"]) if changes else value
+
+        return handed_back(recursion.lowered(cx, entered, found, body, span))
     finally:
         cx.entered.pop()
         if behind is not None:

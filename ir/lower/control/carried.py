@@ -26,7 +26,7 @@ from tlc.ir.lower.control.findings import (
     size_path,
     substituted,
 )
-from tlc.ir.lower.control.growing import begun, cannot_grow, grown, unlike
+from tlc.ir.lower.control.growing import all_begun, cannot_grow, grown, unlike
 from tlc.ir.lower.control.handed import (
     as_type,
     blank,
@@ -71,10 +71,8 @@ class Attempt:
         """Whether that was it; else the findings have grown, and the loop begins otherwise."""
         cx, new = self.cx, self.cx.program.new_symbol
         entry = ONE if test is None else _dim(expressions.condition(cx, test))
-        given = {
-            name: begun(cx, name, scope.names[name], self.findings.vectors, self.span)
-            for name, scope in self.names.items()
-        }
+        given = {name: scope.names[name] for name, scope in self.names.items()}
+        given = all_begun(cx, given, self.findings.vectors, self.span)
         before = composite.flat(given)
         arguments = self._enter(before)
         ticks: list[tuple[str, Dim, Dim, str]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
@@ -43,19 +43,35 @@ def grown(one: Lowered, other: Lowered) -> Lowered:
     return None
 
 
+def all_grown(
+    mine: Mapping[str, Lowered], other: Mapping[str, Lowered]
+) -> dict[str, Lowered] | None:
+    """The layouts of the arrays in these values that have other lengths there, by path; None where
+    values differ in more than that."""
+    pairs = [pair for name in mine for pair in unlike(name, mine[name], other[name])]
+    found = {path: grown(one, another) for path, one, another in pairs}
+    return None if any(row is None for row in found.values()) else found
+
+
 def as_rows(cx: Context, value: Lowered, row: Lowered, span: Span) -> Value | Rows:
     """An array as the rows of tensors."""
     return value if isinstance(value, Value | Rows) else rows.made(cx, value, row, span)
 
 
-def begun(cx: Context, path: str, value: Lowered, found: dict[str, Lowered], span: Span) -> Lowered:
-    """A value with the arrays in it, those at the paths in `found`, as rows of that layout."""
-    if path in found:
-        return as_rows(cx, value, found[path], span)
-    if not composite.is_composite(value):
-        return value
-    parts = [begun(cx, path + name, part, found, span) for name, part in composite.parts(value)]
-    return composite.made(value, parts)
+def all_begun(
+    cx: Context, values: Mapping[str, Lowered], found: Mapping[str, Lowered], span: Span
+) -> dict[str, Lowered]:
+    """Values with the arrays in them, those at the paths in `found`, as rows of that layout."""
+
+    def begun(path: str, value: Lowered) -> Lowered:
+        if path in found:
+            return as_rows(cx, value, found[path], span)
+        if not composite.is_composite(value):
+            return value
+        parts = [begun(path + name, part) for name, part in composite.parts(value)]
+        return composite.made(value, parts)
+
+    return {name: begun(name, value) for name, value in values.items()}
 
 
 def cannot_grow(items: Sequence[Lowered]) -> tuple[str, str]:
@@ -80,4 +96,4 @@ def _kind(item: Lowered) -> str:
     return "number" if number else describe(item)
 
 
-__all__ = ["as_rows", "begun", "cannot_grow", "grown", "unlike"]
+__all__ = ["all_begun", "all_grown", "as_rows", "cannot_grow", "grown", "unlike"]

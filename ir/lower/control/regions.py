@@ -137,8 +137,8 @@ def choose(
     if ways:
         if len(ways) + [r.value for r in regions].count(NEVER) < 2:
             cx.unsupported("a `return` that only run time decides, here", ways[0].span)
-        # only what outlives the function matters behind it
-        names = {name: scope for name, scope in names.items() if scope is cx.globals}
+        # only what outlives the function matters behind it, and what a method makes of its `self`
+        names = {n: scope for n, scope in names.items() if scope is cx.globals or n == "self"}
     before = {name: scope.names[name] for name, scope in names.items()}
     for region, other in ((then, orelse), (orelse, then)):
         if region.value is NEVER:  # what the other branch leaves alone is as it was
