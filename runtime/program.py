@@ -165,10 +165,10 @@ class Entry:
     def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
         """The symbols that argument shapes give. Raises RunError E0504 where they disagree."""
         if len(shapes) != len(self.params):
-            raise RunError(
-                "E0504",
-                f"`{self.name}` takes {len(self.params)} arguments, and {len(shapes)} are given",
-            )
+            count = len(self.params)
+            many = "one argument" if count == 1 else f"{count or 'no'} arguments"
+            given = "one is given" if len(shapes) == 1 else f"{len(shapes) or 'none'} are given"
+            raise RunError("E0504", f"`{self.name}` takes {many}, and {given}")
         found: dict[str, int] = {}
         givers: dict[str, str] = {}
         for param, shape in zip(self.params, shapes, strict=True):
@@ -183,7 +183,7 @@ class Entry:
                     found[formula], givers[formula] = length, param["name"]
         for symbol in self.record["symbols"]:
             if symbol not in found:
-                found[symbol] = self._solved(symbol, shapes)
+                found[symbol] = self._solved(symbol, found, shapes)
         for param, shape in zip(self.params, shapes, strict=True):
             for axis, (formula, length) in enumerate(zip(param["shape"], shape, strict=True)):
                 wanted = evaluate(formula, found)
@@ -197,19 +197,29 @@ class Entry:
                     )
         return found
 
-    def _solved(self, symbol: str, shapes: Sequence[tuple[int, ...]]) -> int:
-        """The size of a symbol that only stands in a formula linear in it, such as `2*N`."""
+    def _solved(
+        self, symbol: str, found: dict[str, int], shapes: Sequence[tuple[int, ...]]
+    ) -> int:
+        """The size of a symbol that only stands in a formula linear in it, such as `2*N` or `N*D`,
+        from those that are known."""
+        text = f"the size `{symbol}` of `{self.name}` does not follow from the arguments"
         for param, shape in zip(self.params, shapes, strict=True):
-            for formula, length in zip(param["shape"], shape, strict=True):
+            for axis, (formula, length) in enumerate(zip(param["shape"], shape, strict=True)):
                 try:
-                    zero, one = (evaluate(formula, {symbol: at}) for at in (0, 1))
+                    zero, one = (evaluate(formula, found | {symbol: at}) for at in (0, 1))
                 except RunError:
                     continue
-                if one != zero and (length - zero) % (one - zero) == 0:
-                    return (length - zero) // (one - zero)
-        raise RunError(
-            "E0504", f"the size `{symbol}` of `{self.name}` does not follow from the arguments"
-        )
+                if one == zero:
+                    continue
+                size, rest = divmod(length - zero, one - zero)
+                if rest == 0 and size >= 0:
+                    return size
+                form = f"{one - zero} * `{symbol}`" + (f" + {zero}" if zero else "")
+                text = (
+                    f"dimension {axis} of `{param['name']}` of `{self.name}` must be {form},"
+                    f" and is {length}"
+                )
+        raise RunError("E0504", text)
 
     def bound(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
         """The entry made ready for arguments of these shapes. Raises RunError E0504 and E0505."""

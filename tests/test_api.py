@@ -109,7 +109,7 @@ def test_anything_with_dlpack(model: tlc.Model) -> None:
     [
         ("forward", (np.ones((2, 3)),), "dimension 1 of `x` of `forward` must be 2, and is 3"),
         ("forward", (np.ones(2),), "`x` of `forward` has rank 2, and the argument has shape [2]"),
-        ("forward", (), "`forward` takes 1 arguments, and 0 are given"),
+        ("forward", (), "`forward` takes one argument, and none are given"),
         (
             "both",
             (np.ones((2, 3)), np.ones((2, 3))),
@@ -155,6 +155,28 @@ def test_unknown_entries(model: tlc.Model) -> None:
         _ = model.helper
     with pytest.raises(tlc.RunError, match=reason):
         model.run("helper")
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_sizes_follow_from_formulas(device: str) -> None:
+    text = """
+    fn heads(x: float16[N, H * D], w: float16[H]) -> float16[N, H, D] {
+        reshape(x, [N, H, D]) * reshape(w, [H, 1])
+    }
+    fn later(x: float16[2 * N + 4]) { x[4:] }
+    """
+    model = tlc.compile("sizes.tl", text=text, device=device)
+    assert model.heads([[1, 2, 3, 4]], [1, 2]).tolist() == [[[1, 2], [6, 8]]]
+    assert model.later(range(6)).tolist() == [4, 5]
+    for call, message in (
+        (lambda: model.heads([[1, 2, 3]], [1, 2]), "dimension 1 of `x` of `heads` must be 2 * `D`"),
+        (lambda: model.later(range(7)), "of `later` must be 2 * `N` + 4, and is 7"),
+        (lambda: model.later(range(2)), "of `later` must be 2 * `N` + 4, and is 2"),
+    ):
+        with pytest.raises(tlc.RunError) as problem:
+            call()
+        assert problem.value.code == "E0504"
+        assert message in str(problem.value)
 
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])
