@@ -197,9 +197,7 @@ class Entry:
                     )
         return found
 
-    def _solved(
-        self, symbol: str, found: dict[str, int], shapes: Sequence[tuple[int, ...]]
-    ) -> int:
+    def _solved(self, symbol: str, found: dict[str, int], shapes: Sequence[tuple[int, ...]]) -> int:
         """The size of a symbol that only stands in a formula linear in it, such as `2*N` or `N*D`,
         from those that are known."""
         text = f"the size `{symbol}` of `{self.name}` does not follow from the arguments"

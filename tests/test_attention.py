@@ -176,17 +176,23 @@ def test_what_is_no_attention_stays_as_it_is(body: str) -> None:
     assert "attention" not in families(optimised(f"{head} {{ {body} }}"))
 
 
-def test_the_queries_are_turned_where_they_are_read() -> None:
+@pytest.mark.parametrize(
+    ("layout", "depth"),
+    [("interleaved", 32), ("half", 16), ("half", 24), ("half", 32), ("half", 128)],
+)
+def test_the_queries_are_turned_where_they_are_read(layout: str, depth: int) -> None:
     text = (
-        "fn f(x: float16[N, 128], k: float16[M, 2, 32], v: float16[M, 2, 32], pos: int[N]) {"
-        " attention(rope(reshape(x, [N, 4, 32]), pos), k, v) }"
+        f"fn f(x: float16[N, {4 * depth}], k: float16[M, 2, {depth}], v: float16[M, 2, {depth}],"
+        f" pos: int[N]) {{ let q = reshape(x, [N, 4, {depth}])\n"
+        f" attention(rope(q, pos, layout: {layout}), k, v) }}"
     )
     assert families(optimised(text)) == ["elementwise", "attention"], "the table, and attention"
     cpu = tlc.compile("a.tl", text=text, device="cpu")
     reference = tlc.compile("a.tl", text=text, device="reference")
     rng = np.random.default_rng(4)
     for n, m in ((1, 9), (30, 40)):
-        args = [normal(rng, "float16", *s) for s in ((n, 128), (m, 2, 32), (m, 2, 32))]
+        shapes = (n, 4 * depth), (m, 2, depth), (m, 2, depth)
+        args = [normal(rng, "float16", *s) for s in shapes]
         args.append(rng.integers(0, 99, n).astype(np.int32))
         found, wanted = (np.asarray(d.run("f", *args), np.float32) for d in (cpu, reference))
         # both are float32 until the result is rounded: a unit of float16, where sizes are below 4

@@ -35,11 +35,12 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How the cpu template computes a row of queries: 8 elements at `d`, or one at `at`."""
+    """How the cpu template computes a row of queries: 8 elements at `d` of each of its pieces, or,
+    where there are none, one at `at`."""
 
     row: list[str]
     start: list[str]
-    outer: int
+    pieces: int
     inner: int
     body: list[str]
     tail: list[str]
@@ -166,9 +167,8 @@ def _query(
     region, sizes = draft.region, draft.sizes
     accesses = region.reads([attention.queries])
     *outer, inner = attention.cut
-    count = len(attention.lead)
     to = f"queries + i * {'TLC_LEFT' if unit else f'{-(-attention.depth // 8) * 8}u'}"
-    if outer:
+    if outer and int(inner) % 8:
         cut_lines, cut = split(sizes, "at", attention.cut, "a")
         scope = Scope(region, SCALARS, sizes)
 
@@ -178,12 +178,15 @@ def _query(
         body = scope.compute([attention.queries], element)
         body.append(f"*({to} + at) = {scope.names[attention.queries]};")
         row = used(row_lines, [*body, *attention.bounds.statements(sizes, names)])
-        return Query(row, used(cut_lines, body), len(outer) + 1, attention.depth, body, [])
+        return Query(row, used(cut_lines, body), 0, attention.depth, body, [])
     rows, scope = Rows(region, sizes), Scope(region, LANES, sizes)
     start: list[str] = []
+    cut_lines, cut = split(sizes, "piece", outer, "a")
     for access in accesses:
-        at = offset(sizes, access.offset, access.strides[:count], names)
+        at = offset(sizes, access.offset, access.strides[:-1], [*names, *cut])
         start += rows.start(access, at, access.strides[-1])
+    if outer:
+        to += f" + piece * {int(inner)}u"
 
     def lanes(lanes: Lanes) -> list[str]:
         block = scope.inside()
@@ -193,7 +196,9 @@ def _query(
     depth = int(inner)
     row = used(row_lines, [*start, *attention.bounds.statements(sizes, names)])
     body = lanes(Lanes("d")) if depth >= 8 else []
-    return Query(row, start, 1, depth, body, lanes(Lanes("d", "real")) if depth % 8 else [])
+    tail = lanes(Lanes("d", "real")) if depth % 8 else []
+    start = used(cut_lines, [*start, *body]) + start
+    return Query(row, start, attention.depth // depth, depth, body, tail)
 
 
 def _lanes(

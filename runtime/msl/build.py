@@ -36,6 +36,7 @@ _HOST = ("-ffreestanding", "-nostdinc", "-fno-exceptions", "-fno-rtti", "-fno-st
 _CODE = (
     *("-std=c++17", *_HOST, "-fPIC", "-fno-threadsafe-statics", "-fno-math-errno", "-w"),
     *("-fdeclspec", "-fno-strict-aliasing", "-fvisibility=hidden"),
+    "-fno-vectorize",  # clang 22 makes wrong loads of some loops: `runtime/devices/toolchain.py`
     # no stack steps over the guard below it; a loop without end is not taken for one with
     *("-fstack-clash-protection", "-fno-finite-loops"),
     # halves are rounded after every operation

@@ -149,6 +149,19 @@ def test_a_shared_object_that_works(tmp_path: Path) -> None:
     assert ctypes.CDLL(str(output)).twice(21) == 42
 
 
+def test_loops_that_go_round_in_what_they_read(tmp_path: Path) -> None:
+    """Where clang 22 vectorizes this loop, it reads x[a + i]."""
+    output = tmp_path / "round.so"
+    source = """extern "C" __attribute__((visibility("default")))
+    void round_and_round(const float* x, float* q, unsigned a) {
+        for (unsigned i = 0; i < 32; ++i) q[i] = x[a + i % 8];
+    }"""
+    toolchain.compile_shared(source, str(output), compilers())
+    x, q = (ctypes.c_float * 64)(*range(64)), (ctypes.c_float * 32)()
+    ctypes.CDLL(str(output)).round_and_round(x, q, 8)
+    assert list(q) == [8 + i % 8 for i in range(32)]
+
+
 def test_clang_compiles_and_links_in_one_step(tmp_path: Path) -> None:
     zig = next((each for each in compilers() if each.kind == "zig"), None)
     if not zig or not shutil.which("ld"):
