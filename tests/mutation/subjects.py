@@ -110,7 +110,7 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("attention special", "", attention_cases.special_scores, "nan among 5"),
     ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
     ("appending attention", "", attention_cases.appending, "f16 4/2 heads"),
-    ("appending attention tiles", "", attention_cases.appending, "f16 16/2 heads"),
+    ("tiled appending attention", "", attention_cases.appending, "f16 16/2 heads"),
 )
 
 
