@@ -64,13 +64,19 @@ def generate(op: Op, profile: Profile, name: str, comment: str) -> list[Variant]
     ]
     if family == "attention":  # which reads the other results
         return attention.variants(replace(drafts[0], beside=drafts[1:]))
-    made = [FAMILIES[family](draft) for draft in drafts]
+    made = [FAMILIES[_family_of(draft.region, family)](draft) for draft in drafts]
     if len(made) == 1:
         return made[0]
     return [
         Variant(joined(drafts, [v.kernel for v in each]), each[0].guard)
         for each in zip(*made, strict=True)
     ]
+
+
+def _family_of(region: Region, family: str) -> str:
+    """The family of one of the results: rows of a product may be stored beside it."""
+    summed = any(op.name == "contract" for op in region.ops)
+    return "row" if family == "matmul" and not summed else family
 
 
 def module_text(kernels: Sequence[Kernel], profile: Profile, source_name: str) -> str:

@@ -2,10 +2,10 @@
 
 The projections of queries, keys and values multiply the same rows with different weights; a gate
 and what it opens are two products, and one is all that the other's kernel reads beside. Both read
-normalised rows, which their kernels make themselves, as does a kernel of rows that reads them too:
-an encoder adds what it has normalised to what it makes of it. Concatenations compute what goes into
-them. Keys and values that one launch has made are normalised, and appended to a cache, by one, or
-by the attention that reads it (`append.py`).
+normalised rows, which their kernels make themselves (`made_rows.py`), as does a kernel of rows that
+reads them too: an encoder adds what it has normalised to what it makes of it. Concatenations
+compute what goes into them. Keys and values that one launch has made are normalised, and appended
+to a cache, by one, or by the attention that reads it (`append.py`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from tlc.ir.core import Block, Func, Op, Value, symbols_of, uses
 from tlc.ir.dims import Dim
 from tlc.ir.opdef import OPS
 from tlc.ir.passes.append import append
-from tlc.ir.passes.attention import COSTLY
 from tlc.ir.passes.cleanup import defines
+from tlc.ir.passes.combine import MOST_RESULTS, has_room, inlined, joined
 from tlc.ir.passes.groups import MOST_OPERANDS
+from tlc.ir.passes.made_rows import makes_rows, remade, rows_of, stored_beside
 from tlc.ir.passes.views import Access, identity, reshaped
 from tlc.ir.passes.weights import WEIGHTS
-from tlc.ir.types import FLOATS, row_major
+from tlc.ir.types import row_major
 from tlc.ir.verify import OPEN
-
-MOST_REMADE = 2048  # numbers of a row that two kernels make, of what stays in a first cache
-MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler likes
 
 
 def merge(func: Func) -> None:
@@ -39,8 +37,9 @@ def _block(block: Block) -> None:
             _block(region)
     _absorbed(block, _is_twin)
     _siblings(block, _multiplied)
-    _absorbed(block, _makes_rows)
-    _remade(block)
+    _absorbed(block, makes_rows)
+    remade(block)
+    stored_beside(block)
     _pieces_made(block)
     _siblings(block, _alike)
     append(block)
@@ -53,7 +52,7 @@ def _absorbed(block: Block, fits: Callable[[Op, Op], bool]) -> None:
         for operand in list(op.operands) if op.name == "fused" else ():
             inner = operand.owner
             if inner in block.ops and readers[operand] == [op] and fits(op, inner):
-                _inlined(op, inner)
+                inlined(op, inner)
                 block.ops.remove(inner)
                 break
 
@@ -64,8 +63,8 @@ def _absorbed(block: Block, fits: Callable[[Op, Op], bool]) -> None:
 def _is_twin(op: Op, inner: Op) -> bool:
     """Whether two products have the same rows and sizes, and read weights in the same way: the
     second, which only the first reads, element by element, can then be computed there."""
-    rows = _rows_of(op)
-    if rows is None or rows != _rows_of(inner):
+    rows = rows_of(op)
+    if rows is None or rows != rows_of(inner):
         return False
     products = [o for k in (op, inner) for o in k.regions[0].ops if o.name == "contract"]
     if len(products) != 2 or products[0].result.type != products[1].result.type:
@@ -90,31 +89,6 @@ def _right(op: Op) -> tuple[str, Access]:
     return op.attrs["encodings"][region.args.index(right)], way
 
 
-def _inlined(op: Op, inner: Op) -> None:
-    """Put what an operation computes into the kernel of its reader."""
-    (region,), (other,) = op.regions, inner.regions
-    here: dict[Value, Value] = {}
-    encodings = list(op.attrs["encodings"])
-    for value, argument, encoding in zip(
-        inner.operands, other.args, inner.attrs["encodings"], strict=True
-    ):
-        if value not in op.operands:
-            op.operands.append(value)
-            encodings.append(encoding)
-            region.args.append(argument)
-        here[argument] = region.args[op.operands.index(value)]
-    for each in other.ops:
-        each.operands = [here.get(v, v) for v in each.operands]
-    at = op.operands.index(inner.result)
-    (made,) = other.yielded
-    argument = region.args[at]
-    for each in region.ops:
-        each.operands = [made if v is argument else v for v in each.operands]
-    region.ops = other.ops[:-1] + region.ops
-    del op.operands[at], region.args[at], encodings[at]
-    op.attrs["encodings"] = tuple(encodings)
-
-
 # ---- kernels side by side ------------------------------------------------------------------------
 
 
@@ -137,12 +111,12 @@ def _siblings(block: Block, keys: Callable[[Op], Sequence[object]]) -> None:
                     together.append(other)
             family = [op for op in others if op not in together]
             if len(together) > 1:
-                _joined(block, together)
+                joined(block, together)
 
 
 def _multiplied(op: Op) -> Sequence[object]:
     """The rows that a product multiplies: with several matrices in one launch."""
-    rows = _rows_of(op)
+    rows = rows_of(op)
     return () if rows is None else (rows,)
 
 
@@ -162,24 +136,6 @@ def _alike(op: Op) -> Sequence[object]:
             made = [o for o in owners if o is not None and o.name == "fused"]
             return [(source, *lengths) for source in made]
     return ()
-
-
-def _rows_of(op: Op) -> tuple[object, ...] | None:
-    """What two products have in common that multiply the same rows; None for other kernels."""
-    if op.name != "fused" or op.attrs["family"] != "matmul":
-        return None
-    (region,) = op.regions
-    contract = next(inner for inner in region.ops if inner.name == "contract")
-    if contract.result.tensor.rank != 2 or contract.result.tensor.shape[1] == Dim.of(1):
-        return None
-    left = contract.operands[0]
-    way: tuple[object, ...] = ()
-    if left.owner is not None and left.owner.name == "access":
-        a = left.owner.attrs
-        left, way = left.owner.operands[0], (a["shape"], a["strides"], a["offset"])
-    if left not in region.args:
-        return None
-    return op.operands[region.args.index(left)], way
 
 
 def _fits(kernels: Sequence[Op]) -> bool:
@@ -216,120 +172,6 @@ def _symbols(op: Op) -> set[str]:
     return {symbol for part in parts for symbol in symbols_of(part)}
 
 
-def _joined(block: Block, kernels: Sequence[Op]) -> None:
-    """One operation for several that stand one behind the other but for weights."""
-    operands: list[Value] = []
-    encodings: list[str] = []
-    region = Block()
-    yielded: list[Value] = []
-    for op in kernels:
-        (inner,) = op.regions
-        here: dict[Value, Value] = {}
-        for value, argument, encoding in zip(
-            op.operands, inner.args, op.attrs["encodings"], strict=True
-        ):
-            if value not in operands:
-                operands.append(value)
-                encodings.append(encoding)
-                region.args.append(argument)
-            here[argument] = region.args[operands.index(value)]
-        for each in inner.ops:
-            each.operands = [here.get(v, v) for v in each.operands]
-        region.ops += inner.ops[:-1]
-        yielded += inner.ops[-1].operands
-    region.ops.append(Op(OPS["yield"], yielded, {}))
-    results = [v for op in kernels for v in op.results]
-    attrs = {
-        "family": kernels[0].attrs["family"],
-        "encodings": tuple(encodings),
-        "results": tuple(v.type for v in results),
-    }
-    whole = Op(OPS["fused"], operands, attrs, results, [region], kernels[0].span)
-    for value in results:
-        value.owner = whole
-    last = kernels[-1]
-    block.ops = [whole if op is last else op for op in block.ops if op is last or op not in kernels]
-
-
-# ---- rows that a product makes itself ------------------------------------------------------------
-
-
-def _makes_rows(op: Op, inner: Op) -> bool:
-    """Whether an operation makes the left operand of all products of a kernel, by arithmetic on the
-    elements and on what is the same along a row. Each tile of a product computes its rows anew."""
-    if inner.name != "fused" or inner.attrs["family"] not in ("row", "elementwise"):
-        return False
-    rows, (region,) = _rows_of(op), op.regions
-    if rows is None or rows[0] is not inner.result or rows[1] or len(inner.results) > 1:
-        return False
-    argument = region.args[op.operands.index(inner.result)]
-    readers = [o for o in region.ops if argument in o.operands]
-    if any(o.name != "contract" or o.operands[1] is argument for o in readers):
-        return False
-    inside = inner.regions[0].ops[:-1]
-    shape = inner.result.tensor.shape
-    return _has_room(inner, op) and all(_is_light(o, shape) for o in inside)
-
-
-def _remade(block: Block) -> None:
-    """Short rows that only a product and a kernel of such rows read are made by both."""
-    readers = uses(block)
-    for inner in list(block.ops):
-        found = readers.get(inner.results[0], []) if len(inner.results) == 1 else []
-        if len(found) != 2 or any(op not in block.ops for op in found):
-            continue
-        by_family = {op.attrs.get("family"): op for op in found}
-        product, row = by_family.get("matmul"), by_family.get("row")
-        if product is None or row is None or not _makes_rows(product, inner):
-            continue
-        if _walks_alike(row, inner):
-            _inlined(row, _copy(inner))
-            _inlined(product, inner)
-            block.ops.remove(inner)
-
-
-def _walks_alike(op: Op, inner: Op) -> bool:
-    """Whether two kernels have the same short rows, and one reads the other's as they lie."""
-    if inner.attrs["family"] != "row" or len(op.results) > 1 or not _has_room(inner, op):
-        return False
-    (region,), made = op.regions, inner.result.tensor
-    argument = region.args[op.operands.index(inner.result)]
-    plain = all(o.name != "access" for o in region.ops if argument in o.operands)
-    length = made.shape[-1]
-    short = length.is_static and int(length) <= MOST_REMADE
-    return plain and short and op.result.tensor.shape == made.shape
-
-
-def _copy(op: Op) -> Op:
-    """The same operation with a region and a result of its own, whose reader has the old one."""
-    (region,) = op.regions
-    here = {value: Value(value.type) for value in region.args}
-    copied = Block(list(here.values()))
-    for inner in region.ops:
-        operands = [here[v] for v in inner.operands]
-        made = Op(inner.defn, operands, dict(inner.attrs), span=inner.span)
-        made.results = [Value(v.type, made) for v in inner.results]
-        here |= zip(inner.results, made.results, strict=True)
-        copied.ops.append(made)
-    return Op(op.defn, list(op.operands), op.attrs, op.results, [copied], op.span)
-
-
-def _has_room(inner: Op, op: Op) -> bool:
-    return len({*inner.operands, *op.operands}) + len(op.results) <= MOST_OPERANDS
-
-
-def _is_light(op: Op, shape: tuple[Dim, ...]) -> bool:
-    """Whether an operation of a kernel can be done for every tile of a product by it."""
-    numbers = [v for v in (*op.operands, *op.results) if v.tensor.dtype in FLOATS]
-    if len(numbers) < len(op.operands) + 1 or any(v.tensor.rank != 2 for v in op.results):
-        return False
-    if op.defn.kernel == "reduce":
-        return op.attrs["axis"] == 1 and "arg" not in op.name
-    if op.name == "iota" or op.result.tensor.shape != shape:
-        return op.name != "iota"
-    return COSTLY.search(op.defn.msl or "") is None
-
-
 # ---- what is concatenated ------------------------------------------------------------------------
 
 
@@ -341,13 +183,13 @@ def _pieces_made(block: Block) -> None:
             inner = operand.owner
             if inner in block.ops and readers[operand] == [op] and _makes_piece(inner, op):
                 _reshaped(op, inner)
-                _inlined(op, inner)
+                inlined(op, inner)
                 block.ops.remove(inner)
 
 
 def _makes_piece(inner: Op, op: Op) -> bool:
     families = inner.attrs.get("family"), op.attrs["family"]
-    if families != ("elementwise", "concat") or not _has_room(inner, op):
+    if families != ("elementwise", "concat") or not has_room(inner, op):
         return False
     piece = _piece(op, inner.result)
     (concat,) = (o for o in op.regions[0].ops if o.name == "concat")

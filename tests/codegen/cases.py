@@ -38,6 +38,7 @@ EVERYTHING = (
     joined_cases.products_of_the_same_rows,
     joined_cases.two_sums,
     joined_cases.rows_that_are_made,
+    joined_cases.rows_beside,
     product_cases.epilogues,
     product_cases.one_column,
     product_cases.exact_sums,

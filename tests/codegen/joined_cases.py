@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -166,3 +167,43 @@ def rows_that_are_made() -> Iterator[Case]:
     (one, numbers) = packed(108, 40, 256, "q4_0")
     for m in (1, 40):
         yield case("q4_0", normal_rows, m, 256, m, True, [numbers], [one], "q4_0")
+
+
+def rows_beside() -> Iterator[Case]:
+    """Products of a row that they make, which is stored beside: it is what was there and normalised
+    rows, and is normalised again for the products."""
+
+    def normalised(b: Builder, x: Value) -> Value:
+        rows = (x.tensor.shape[0], Dim.of(1))
+        total = b.emit("reduce_sum", b.emit("mul", x, x), axis=1)
+        mean = b.emit("div", total, b.constant(x.tensor.shape[1], TensorType("f32", rows)))
+        root = b.emit("rsqrt", b.emit("add", mean, b.constant(1e-3, mean.tensor)))
+        return b.emit("mul", x, b.broadcast(root, x.tensor.shape))
+
+    def added(b: Builder, x: Value, y: Value) -> Value:
+        return b.emit("add", b.f32(x), normalised(b, b.f32(y)))
+
+    def exactly(x: Array) -> Array:
+        return x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-3)
+
+    for k, turned in ((70, True), (96, True), (67, False)):
+
+        def build(
+            b: Builder, x: Value, y: Value, *right: Value, turned: bool = turned
+        ) -> list[Value]:
+            made = b.cast(normalised(b, added(b, x, y)), "f16")
+            sums = [(nt_of if turned else nn_of)(b, made, w) for w in right]
+            return [*sums, b.cast(added(b, x, y), "f16")]
+
+        x, y = normal(120, 1, k), normal(121, 1, k)
+        weights = [normal(122, 37, k), normal(123, 20, k)]
+        right = weights if turned else [np.ascontiguousarray(w.T) for w in weights]
+        types = [tensor("f16", *a.shape) for a in (x, y, *right)]
+        op = fused("matmul", types, build)
+        rows = wide(x) + exactly(wide(y))
+        left = exactly(rows)
+        off = 2.0**-11 + 8 * k * EPS32
+        slack: list[Any] = [off * np.abs(left) @ np.abs(wide(w)).T for w in weights]
+        exact = [*(left @ wide(w).T for w in weights), rows]
+        way = "nt" if turned else "nn"
+        yield Case(f"{way}, rows of {k}", op, [x, y, *right], exact, [*slack, 4 * k * EPS32])

@@ -93,6 +93,47 @@ def test_short_rows_that_a_product_and_a_kernel_of_rows_read_are_made_by_both() 
     np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * 4 * 2.0**-11)
 
 
+TOKEN = (
+    "fn f(x: float16[%s, %s], g: float16[%s], up: float16[5, %s], down: float16[%s, 5]) {"
+    " let y = x + rms_norm(x * x, g); %s }"
+)
+NORMALISED = "y + rms_norm(linear(tanh(linear(rms_norm(y, g), up)), down), g)"
+
+
+def test_a_row_of_one_token_is_stored_beside_the_product_that_goes_on_with_it() -> None:
+    """A layer with norms of what is added, too: what is added is made by the product that reads it
+    normalised, and stored for the sum behind it."""
+    text = TOKEN % (1, 8, 8, 8, 8, NORMALISED)
+    func = optimised(text)
+    assert [(op.attrs["family"], len(op.results)) for op in kernels(func)] == [
+        ("matmul", 2),
+        ("matmul", 1),
+        ("row", 1),
+    ]
+    rng = np.random.default_rng(8)
+    args = [rng.standard_normal(s).astype(np.float16) for s in ((1, 8), (8,), (5, 8), (8, 5))]
+    (found,) = interp.run(func, args)
+    (wanted,) = interp.run(lowered(text).module.func("f"), args)
+    # a rounding of numbers below 8 is left out, and another behind a norm
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * 4 * 2.0**-11)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN % (2, 8, 8, 8, 8, NORMALISED),
+        TOKEN % (1, 4096, 4096, 4096, 4096, NORMALISED),
+        TOKEN % (1, 8, 8, 8, 8, "sum(y) + sum(linear(rms_norm(y, g), up))"),
+        TOKEN % (1, 8, 8, 8, 8, "y + linear(linear(rms_norm(y, g), up) * y[0, 0], down)"),
+    ],
+    ids=["two rows", "long", "read before", "read behind the product by it"],
+)
+def test_other_rows_that_a_product_goes_on_with_are_stored_before(text: str) -> None:
+    func = optimised(text)
+    assert families(func)[0] == "row"
+    assert all(len(op.results) == 1 for op in kernels(func))
+
+
 @pytest.mark.parametrize(
     ("width", "rest"),
     [

@@ -31,7 +31,8 @@ class Subject:
     """A kernel; `head` and `text` are its file in two parts, of which the second is mutated.
 
     names    finds what the text defines at file scope.
-    lines    of the text that are mutated: all of the kernel, or some functions that it calls.
+    lines    of the text that are mutated: all of the kernel, or its own, or some functions that it
+             calls.
     cases    sorted by their size.
     """
 
@@ -60,6 +61,12 @@ BYTES = {
 # whose kernel for few rows is right for many, which show more of it; up to those that are not slow
 ANY_ROWS = ("attention", "attention special")
 MOST_ROWS = 40
+
+# of kernels that another subject is like, what that one has not
+OWN = {
+    "appending attention": r"for \(uint at = tid.*?(?=int start)|[^\n]*\bnew\d[^\n]*",
+    "tiled appending attention": r"for \(uint at = tid.*?(?=for \(uint turn)",
+}
 
 # a name, the functions to mutate if not the kernel, sample cases, and the beginning of the names of
 # those of one operation
@@ -109,7 +116,7 @@ SUBJECTS: tuple[tuple[str, str, Cases, str], ...] = (
     ("pool sum", "", window_cases.pools, "any sum of window 3"),
     ("attention special", "", attention_cases.special_scores, "nan among 5"),
     ("attention", "", attention_cases.attentions, "attention window f32 3/3"),
-    ("appending attention", "", attention_cases.appending, "f16 4/2 heads"),
+    ("appending attention", "", attention_cases.appending, "f16 6/2 heads"),
     ("tiled appending attention", "", attention_cases.appending, "f16 16/2 heads"),
 )
 
@@ -145,6 +152,8 @@ def subjects(beginnings: tuple[str, ...] = ("",)) -> Iterator[Subject]:
             head, text = whole[:split], whole[split:]
             defined = rf"{kernel.name}(?:_Dims)?" + (r"|tlc_\w+" if called else "")
             lines = [lines_of(text, function) for function in called.split()]
+            if name in OWN:
+                lines = [_lines(text, found) for found in re.finditer(OWN[name], text, re.S)]
             yield Subject(
                 name if len(variants) == 1 else f"{name} {('few', 'many')[at]}",
                 kernel,
@@ -160,4 +169,8 @@ def lines_of(text: str, function: str) -> range:
     """The lines of a function's definition."""
     found = re.search(rf"^static inline \w+ {function}\(.*?(?:^\}}|\}}$)", text, re.M | re.S)
     assert found is not None, function
+    return _lines(text, found)
+
+
+def _lines(text: str, found: re.Match[str]) -> range:
     return range(*(1 + text.count("\n", 0, at) for at in (found.start(), found.end() + 1)))
