@@ -160,7 +160,7 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return f"`let` gives a name its first value: `let {before.text} = …`"
     if found.kind == "=" and kinds[1:2] == [","]:
         return "several names get values as a tuple: `(a, b) = (1, 2)`"
-    if found.kind == "=" and kinds[:2] == ["NAME", "="]:
+    if found.kind == "=" and kinds[:3] == ["NAME", "=", "NAME"]:
         return f"one name gets a value at a time: `{line[2].text} = …`, then `{start.text} = …`"
     if found.kind == "{" and kinds == ["fn", "NAME"]:
         return "a function is written `fn name(x: T) { … }`, the program itself `main { … }`"

@@ -4,7 +4,7 @@ import random
 from time import monotonic
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tlc.frontend.diagnostics import render_json, render_text
@@ -60,6 +60,7 @@ def survives(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(BITS), max_size=60).map(" ".join))
+@example("_ = =")
 def test_random_tokens(text: str) -> None:
     survives(text)
 
