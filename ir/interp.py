@@ -138,9 +138,9 @@ class Frame:
         for op in block.ops[:-1]:
             values = [self.env[v] for v in op.operands]
             results = self.op(op, values, wide)
+            self.host.saw(op, values, results)
             if wide and op.results[0] in block.yielded:  # what is stored is read as it is stored
                 results = [stored(results[0], op.result.type, self.host.wide)]
-            self.host.saw(op, values, results)
             self.env.update(zip(op.results, results, strict=True))
         return [self.env[v] for v in block.yielded]
 
