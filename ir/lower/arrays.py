@@ -23,7 +23,7 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
     """
     if isinstance(found, Value) and found.tensor.dtype == "i32" and found.tensor.numel == Dim.of(1):
         found = reading.on_host(cx, found, span)
-    at = whole(found)
+    at = whole(reading.integral(cx, found, span))
     if at is None:
         cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", span)
     text = f"index {at} is out of range for {length} elements"

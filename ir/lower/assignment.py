@@ -255,6 +255,7 @@ def _parts(cx: Context, before: Value, target: ast.Index) -> list[_Part]:
 
 def _one(cx: Context, before: Value, axis: int, index: Lowered, span: Span) -> _Part:
     """The one element that an index takes of an axis."""
+    index = reading.integral(cx, index, span)
     if isinstance(index, Value) and index.tensor.rank == 0:
         index = reading.on_host(cx, index, span)
     at = whole(index)

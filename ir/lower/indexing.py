@@ -201,7 +201,7 @@ def _tensor_index(cx: Context, value: Value, node: ast.Index) -> Value:
             out = _sliced(cx, out, axis, item)
             axis += 1
             continue
-        found = expressions.expression(cx, item)
+        found = reading.integral(cx, expressions.expression(cx, item), item.span)
         if isinstance(found, Range):
             out = between(cx, out, axis, Dim.of(found.low), Dim.of(found.high), item.span)
             axis += 1
@@ -269,7 +269,7 @@ def ends(cx: Context, size: Dim, item: ast.Slice) -> tuple[Dim, Dim]:
 
 def _end(cx: Context, node: ast.Expr, span: Span) -> int | Dim:
     """An end of a slice as it is written; one of the device is read."""
-    given = expressions.expression(cx, node)
+    given = reading.integral(cx, expressions.expression(cx, node), span)
     if isinstance(given, Value) and not given.tensor.rank:
         given = reading.on_host(cx, given, span)
     found = whole(given)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tlc.frontend import ast
 from tlc.frontend.source import Span
-from tlc.ir.core import Value
+from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim, truncated
 from tlc.ir.lower import reading, tensors, texts
 from tlc.ir.lower.compare import COMPARISONS, compare, compare_texts, no_operator
@@ -25,8 +25,10 @@ from tlc.ir.lower.values import (
     truth,
     whole,
 )
+from tlc.ir.opdef import OPS
 from tlc.ir.types import FLOATS, TensorType
 
+SHORT_POWER = 4  # is a formula
 MAX_LENGTH = 1 << 24  # of an array or string that is known at build
 
 _TENSOR_OPS = {
@@ -35,6 +37,7 @@ _TENSOR_OPS = {
 }  # fmt: skip
 
 
+_COUNTED = ("+", "-", "*", "/", "%", "**")  # of whole numbers these are whole numbers
 _COMPARED = frozenset(_TENSOR_OPS[op] for op in COMPARISONS)
 
 
@@ -52,7 +55,8 @@ def binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary
         if number is not None:
             return _repeated(cx, word, number, node.span)
     # the index that `argmax` finds is a number to count on with
-    counts = op in "+-*/%" and reading.is_whole(left) and reading.is_whole(right)
+    fraction = isinstance(left, float) or isinstance(right, float)
+    counts = op in _COUNTED and reading.is_whole(left) and reading.is_whole(right) and not fraction
     truths = reading.is_truth(left) and reading.is_truth(right)
     host = isinstance(left, Flag) or isinstance(right, Flag)
     if counts or (truths and (op in ("==", "!=") or (op in ("&&", "||") and host))):
@@ -103,11 +107,14 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     """Numbers known at build; integers divide as C does, toward zero."""
     sizes = isinstance(left, Dim) or isinstance(right, Dim)
     if sizes:
-        # a division of floats is another one than that of sizes
-        exact = op in ("/", "%") and (isinstance(left, float) or isinstance(right, float))
+        fraction = isinstance(left, float) or isinstance(right, float)
         whole_left, whole_right = whole(left), whole(right)
-        if whole_left is None or whole_right is None or exact or op not in "+-*/%":
+        if whole_left is None or whole_right is None or fraction:
             return _tensor_binary(cx, op, left, right, node)
+        if op == "**":
+            return _power(cx, Dim.of(whole_left), Dim.of(whole_right), node)
+        if op not in "+-*/%":
+            no_operator(cx, op, left, right, node)
         left, right = Dim.of(whole_left), Dim.of(whole_right)
     if op in "/%" and right == (Dim.of(0) if sizes else 0):
         cx.fail("E0305", "division by zero", node.span)
@@ -146,6 +153,35 @@ def _arithmetic(cx: Context, op: str, left: Any, right: Any, node: ast.Binary) -
     if not isinstance(result, Dim):
         return result
     return int(result) if result.is_static else reading.shortened(cx, result, node.span)
+
+
+def _power(cx: Context, base: Dim, exponent: Dim, node: ast.Binary) -> Lowered:
+    """A power of whole numbers that only run time knows: a product, or a loop of products."""
+    if exponent.is_static and 0 <= int(exponent) <= SHORT_POWER:
+        found = Dim.of(1)
+        for _ in range(int(exponent)):
+            found = found * base
+        return int(found) if found.is_static else reading.shortened(cx, found, node.span)
+    if exponent.is_static and int(exponent) < 0:
+        return _tensor_binary(cx, "**", base, float(int(exponent)), node)
+    cx.builder.span = node.span
+    text = "a power of whole numbers with an exponent below zero is no whole number"
+    cx.builder.check(exponent.compare("<", 0), Dim.of(0), text)
+    new = cx.program.new_symbol
+    so_far, at, end, behind = new(), new(), new(), new()
+    region = Block()
+    region.ops.append(Op(OPS["yield"], [], {}))
+    cx.builder.append(
+        "loop",
+        regions=[region],
+        condition=Dim.of(at).compare("<", exponent),
+        ints=(
+            (so_far, Dim.of(1), Dim.of(so_far) * base, end),
+            (at, Dim.of(0), Dim.of(at) + 1, behind),
+        ),
+        results=(),
+    )
+    return Dim.of(end)
 
 
 def _tensor_binary(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Value:

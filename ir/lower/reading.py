@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from tlc.frontend.source import Span
 from tlc.ir.core import Block, Op, Value
 from tlc.ir.dims import Dim
@@ -13,8 +15,37 @@ _FINDS = ("reduce_argmax", "reduce_argmin", "order")
 LONG = 160  # characters of a formula, which is then nested less deep than an artifact may have it
 
 
+_SUMS = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
+
+
+def integral(cx: Context, value: Lowered, span: Span) -> Lowered:
+    """A number with a fraction that was made of whole numbers of the run, such as `n * 2.0`, as the
+    whole number that it is; anything else as it is."""
+    number = _traced(cx, value, span)
+    return value if number is None else whole(number)
+
+
+def _traced(cx: Context, value: Lowered, span: Span) -> Dim | None:
+    if not isinstance(value, Value) or value.tensor.shape or value.owner is None:
+        return None
+    op = value.owner
+    match op.name:
+        case "constant" if value.tensor.dtype == "f32":
+            number = whole(op.attrs["value"])
+            return None if number is None else Dim.of(number)
+        case "cast" if op.operands[0].tensor.dtype == "i32":
+            found = on_host(cx, op.operands[0], span)
+            return found if isinstance(found, Dim) else None
+        case "add" | "sub" | "mul" if value.tensor.dtype == "f32":
+            one = _traced(cx, op.operands[0], span)
+            other = None if one is None else _traced(cx, op.operands[1], span)
+            return None if one is None or other is None else _SUMS[op.name](one, other)
+    return None
+
+
 def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
     """An end of a range: a whole number, which only run time may know."""
+    value = integral(cx, value, span)
     if isinstance(value, Value) and value.tensor.dtype == "i32" and value.tensor.numel == Dim.of(1):
         return Dim.of(read(cx, value, span))
     end = whole(value)
@@ -81,6 +112,7 @@ def on_host(cx: Context, value: Value, span: Span) -> Dim | Flag:
 
 def count(cx: Context, value: Lowered, span: Span) -> int | Dim | None:
     """A whole number as the host knows it, also one that the device has found; None for others."""
+    value = integral(cx, value, span)
     if isinstance(value, Value) and is_whole(value):
         value = on_host(cx, value, span)
     return whole(value) if not isinstance(value, Flag) else None
