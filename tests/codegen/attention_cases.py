@@ -92,15 +92,16 @@ def attentions() -> Iterator[Case]:
 
 def special_scores() -> Iterator[Case]:
     """NaN and infinity in queries, keys and biases: in their rows, and in no others; rows of scores
-    that are far below 0 and from each other; no keys at all."""
+    that are far below 0 and from each other; no keys at all; three blocks of keys without what
+    makes all of a row NaN, in which the largest score comes late, or is far above the others."""
     func = optimised(
         "fn f(q: float32[N, 1, 40], k: float32[M, 1, 40], v: float32[M, 1, 40], b: float32[N, M])"
         " { let scores = q[:, 0, :] @ k[:, 0, :].T + b\n"
         " softmax(apply_attention_mask(scores, causal_mask(N, M))) @ v[:, 0, :] }"
     )
     (op,) = kernels(func)
-    for n, m in ((5, 5), (40, 40), (150, 300), (9, 4), (3, 0), (6, 33)):
-        for number in (np.nan, np.inf, -np.inf) if m else (0.0,):
+    for n, m in ((5, 5), (40, 40), (150, 300), (9, 4), (3, 0), (6, 33), (37, 70)):
+        for number in (0.0,) if (n, m) in ((3, 0), (37, 70)) else (np.nan, np.inf, -np.inf):
             arrays = [normal(93, s, 1, 40, dtype="f32") for s in (n, m, m)]
             bias = normal(94, n, m, dtype="f32")
             if m:
@@ -108,6 +109,9 @@ def special_scores() -> Iterator[Case]:
                 bias[n - 1, m // 3] = number
                 bias[n // 2, :] = -np.inf
                 bias[n - 2, :] = 128.0 * (np.arange(m) % 3) - 512.0
+            if m > n and number == 0:
+                bias[8:16, 40:] += 300.0
+                bias[20, np.arange(m) != 5] -= 300.0
             keep = np.arange(m)[None] <= np.arange(n)[:, None] + m - n
             exact, slack = exact_attention(*arrays, 1.0, keep, wide(bias))
             stored = dict(zip(func.params, (*arrays, bias), strict=True))
