@@ -17,6 +17,7 @@ of the functions in the header leaves out their last `ENDT`.
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 HEADER = 88
 SIZE_AT = 16  # where the header holds the size of the file
@@ -95,6 +96,7 @@ def _read(data: memoryview, spans: list[tuple[int, int]]) -> MetalLibrary:
     library.end = max(start + length for start, length in spans)
     (count,) = struct.unpack_from("<I", data, at)
     end, at = at + listed, at + 4
+    seen: set[int] = set()
     for number in range(count):
         (size,) = struct.unpack_from("<I", data, at)
         tags, after = _tags(data, at + 4)
@@ -116,7 +118,8 @@ def _read(data: memoryview, spans: list[tuple[int, int]]) -> MetalLibrary:
             if length:
                 if place >= length:
                     raise LibraryError(f"the metadata of function {number} is outside of it")
-                _tags(data, section + place + 4)
+                _tags(data, section + place + 4, seen)
+    _apart(library.functions)
     if at - end not in (0, 4):
         raise LibraryError(f"its functions end at byte {at} and not at {end}")
     library.end = max(library.end, at)
@@ -132,10 +135,22 @@ def _read(data: memoryview, spans: list[tuple[int, int]]) -> MetalLibrary:
     return library
 
 
-def _tags(data: memoryview, at: int) -> tuple[dict[str, bytes], int]:
-    """The tags from here to `ENDT`, and where the bytes behind it begin."""
+def _apart(functions: list[MetalFunction]) -> None:
+    """Functions may share their bitcode, but not a part of it: checking would take for ever."""
+    spans = sorted({(f.at, len(f.bitcode)): f for f in functions}.items(), key=lambda item: item[0])
+    for ((at, length), before), ((start, _), function) in pairwise(spans):
+        if start < at + length:
+            raise LibraryError(f"the bitcode of {before.name} and {function.name} overlaps")
+
+
+def _tags(data: memoryview, at: int, seen: set[int] | None = None) -> tuple[dict[str, bytes], int]:
+    """The tags from here to `ENDT`, or to one that was `seen`, and where what is behind begins."""
     found: dict[str, bytes] = {}
     while True:
+        if seen is not None:
+            if at in seen:
+                return found, at
+            seen.add(at)
         name = bytes(data[at : at + 4])
         at += 4
         if name == b"ENDT":

@@ -76,6 +76,37 @@ def test_damaged_libraries(what: bytes, to: bytes, message: str) -> None:
         read_library(changed(write_library(FUNCTIONS), what, to))
 
 
+def test_functions_that_share_what_is_read_take_no_longer_for_it() -> None:
+    data = bytearray(write_library({f"f{n}": bytes(400_000) for n in range(2)}))
+    end = len(data)
+    offsets = [at for at in range(end) if data[at : at + 4] == b"OFFT"]
+    shared = bytes(data)
+    for at in offsets:
+        struct.pack_into("<Q", data, at + 6 + 16, 0)
+    assert {f.at for f in read_library(memoryview(data)).functions} == {end - 2 * 400_032}
+    data = bytearray(shared)
+    struct.pack_into("<Q", data, offsets[1] + 6 + 16, 16)
+    with pytest.raises(LibraryError, match="the bitcode of f0 and f1 overlaps"):
+        read_library(memoryview(data))
+
+
+def test_metadata_of_many_functions_is_read_once() -> None:
+    names = [f"f{n}" for n in range(3000)]
+    data = bytearray(write_library(dict.fromkeys(names, b"")))
+    public, size = struct.unpack_from("<2Q", data, 40)
+    tags = (b"TAGS" + bytes(2)) * 20_000 + b"ENDT"
+    head = bytearray(data[:88])
+    for at in (40 + 16, 40 + 32):  # what is behind moves
+        struct.pack_into("<Q", head, at, struct.unpack_from("<Q", head, at)[0] + len(tags))
+    struct.pack_into("<Q", head, 48, size + len(tags))
+    struct.pack_into("<Q", head, 16, len(data) + len(tags))
+    body = bytearray(data[88:public] + bytes(4) + tags + data[public + 4 :])
+    for at in range(len(body)):
+        if body[at : at + 4] == b"OFFT":
+            struct.pack_into("<Q", body, at + 6, 0)
+    assert len(read_library(memoryview(bytes(head + body))).functions) == len(names)
+
+
 def test_every_cut_is_noticed() -> None:
     data = write_library(FUNCTIONS)
     for length in range(len(data)):
