@@ -199,6 +199,15 @@ def test_the_queries_are_turned_where_they_are_read(layout: str, depth: int) -> 
         np.testing.assert_allclose(found, wanted, rtol=0, atol=4 * 2.0**-11)
 
 
+def test_one_head_is_stored_where_it_is_read() -> None:
+    text = (
+        "fn one(x: float16[N, 16]) { unsqueeze(x, 1) }"
+        " fn f(q: float16[N, 16], k: float16[M, 16], v: float16[M, 16]) {"
+        " squeeze(attention(one(q), one(k), one(v)), 1) }"
+    )
+    assert families(optimised(text)) == ["attention"], "no copy in another order"
+
+
 def test_a_layer_of_llama_has_no_scores_in_memory() -> None:
     root = Path(__file__).parent.parent
     text = (root / "examples" / "llama.tl").read_text()

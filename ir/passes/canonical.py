@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Func, Op, Value
 from tlc.ir.dims import Dim, product
+from tlc.ir.passes.views import ONE
 from tlc.ir.types import DTYPES, FLOATS, TensorType
 
 MOST_STEPS = 8  # of a number that every kernel computes for itself
@@ -101,6 +102,15 @@ def _permute_twice(builder: Builder, op: Op) -> Value | None:
         return None
     axes = tuple(inner.attrs["axes"][a] for a in op.attrs["axes"])
     return builder.emit("permute", inner.operands[0], axes=axes)
+
+
+def _in_order(builder: Builder, op: Op) -> Value | None:
+    """A permutation that moves nothing but axes of size 1 leaves all elements where they are."""
+    shape = op.operands[0].tensor.shape
+    moved = [axis for axis in op.attrs["axes"] if shape[axis] != ONE]
+    if moved != sorted(moved):
+        return None
+    return builder.emit("reshape", op.operands[0], shape=op.result.tensor.shape)
 
 
 def _twice(builder: Builder, op: Op) -> Value | None:
@@ -275,7 +285,7 @@ def _double_negation(builder: Builder, op: Op) -> Value | None:
 RULES: dict[str, tuple[Rule, ...]] = {
     "reshape": (_no_change, _twice, _before_cast, _of_counter),
     "broadcast": (_no_change, _twice, _before_cast, _of_counter, _of_number),
-    "permute": (_no_change, _permute_twice, _before_cast, _of_counter),
+    "permute": (_no_change, _permute_twice, _in_order, _before_cast, _of_counter),
     "slice": (_no_change, _before_cast),
     "convolve": (_surrounded,),
     "convolve_each": (_surrounded,),
