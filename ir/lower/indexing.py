@@ -164,14 +164,13 @@ def _late_part(
 ) -> Lowered:
     """A part whose ends only run time knows: of an array of numbers a tensor; of a string, one of
     its parts, chosen by branches."""
-    row = rows.number_type(value) if isinstance(value, list) else None
+    row = rows.layout(value) if isinstance(value, list) else None
     if row is not None:
-        from tlc.ir.lower.literals import literal
-
-        table, size = literal(cx, value, row.dtype, item.span), Dim.of(len(value))
-        return between(
-            cx, table, 0, from_front(cx, low, size), from_front(cx, high, size), item.span
-        )
+        table, size = rows.made(cx, value, row, item.span), Dim.of(len(value))
+        low, high = (Dim.of(from_front(cx, end, size)) for end in (low, high))
+        if isinstance(table, Rows):
+            return rows.part(cx, table, low, high, item.span)
+        return between(cx, table, 0, low, high, item.span)
     both = isinstance(low, Dim) and isinstance(high, Dim)
     if not isinstance(value, str) or (both and len(value) > LONGEST_CUT):
         cx.fail("E0304", "the ends of this slice must be known at build", item.span)

@@ -23,6 +23,12 @@ def _of_counts(name: str, a: Dim, b: Dim) -> int | Dim:
     return int(found) if found.is_static else found
 
 
+def _counted(cx: Context, arg: Argument) -> int | Dim | None:
+    """A whole number as the host knows it; None for one with a fraction, if that is 0."""
+    exact = not isinstance(arg.value, float) and reading.is_whole(arg.value)
+    return reading.count(cx, arg.value, arg.span) if exact else None
+
+
 def _extreme(name: str) -> Builtin:
     def run(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
         """Of two tensors (or numbers) element by element; of one tensor, a reduction.
@@ -34,8 +40,9 @@ def _extreme(name: str) -> Builtin:
         if len(args) == 2 and not any(arg.name for arg in args):
             a, b = (arg.value for arg in args)
             if is_number(a) and is_number(b):
-                return max(a, b) if name == "max" else min(a, b)
-            ends = [reading.count(cx, arg.value, arg.span) for arg in args]
+                won = max(a, b) if name == "max" else min(a, b)
+                return float(won) if isinstance(a, float) or isinstance(b, float) else won
+            ends = [_counted(cx, arg) for arg in args]
             if None not in ends:
                 found = _of_counts(name, *(Dim.of(end or 0) for end in ends))
                 return found if isinstance(found, int) else reading.shortened(cx, found, node.span)
@@ -66,6 +73,11 @@ def _clamp(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
     placed = place(
         cx, form.params, args, "`clamp`", node.span, hint=call_form("clamp", form.params)
     )
+    ends = [_counted(cx, placed[part]) for part in ("x", "low", "high")]
+    if None not in ends:
+        x, low, high = (Dim.of(end or 0) for end in ends)
+        within = Dim.of(_of_counts("min", Dim.of(_of_counts("max", x, low)), high))
+        return int(within) if within.is_static else reading.shortened(cx, within, node.span)
     if all(is_number(placed[end].value) for end in ("low", "high")):
         return builtin(cx, form, "clamp", args, node.span)
     found = placed["x"]
@@ -89,7 +101,7 @@ def _abs(cx: Context, node: ast.Call, first: list[Argument]) -> Lowered:
     """Of a whole number that run time finds, one too."""
     args = arguments(cx, node, first)
     if len(args) == 1 and not is_number(args[0].value):
-        number = reading.count(cx, args[0].value, args[0].span)
+        number = _counted(cx, args[0])
         if isinstance(number, Dim):
             found = number * (1 - 2 * number.compare("<", 0))
             return reading.shortened(cx, found, node.span)

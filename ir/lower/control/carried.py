@@ -108,6 +108,7 @@ class Attempt:
                 else:
                     ticks.append((str(go_on.symbol), entry, again, new()))
             behind = {name: scope.names[name] for name, scope in self.names.items()}
+            behind = all_begun(cx, behind, self.findings.vectors, self.span)
             after = composite.flat(behind)
             for path in [p for p in self.symbols if p in after]:
                 after[path] = self._counted(after[path])
