@@ -94,6 +94,13 @@ def last_uses(block: Block) -> dict[int, list[Value]]:
     return found
 
 
+def shown_by(value: Value) -> Value:
+    """The value of whose memory a reshape shows all."""
+    while value.owner is not None and value.owner.name == "reshape":
+        (value,) = value.owner.operands
+    return value
+
+
 def written_in_place(region: Block, at: int) -> bool:
     """Whether what a pass yields can be written over what it was given: by a kernel behind which
     nothing reads the old value, and which reads of it just the element it is about to write."""

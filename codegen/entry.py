@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tlc.codegen.arena import Arena, in_place, is_late, last_uses
+from tlc.codegen.arena import Arena, in_place, is_late, last_uses, shown_by
 from tlc.codegen.cost import cost
 from tlc.codegen.growth import placed
 from tlc.codegen.host_steps import HOST_STEPS
@@ -212,9 +212,10 @@ class EntryPlan:
         homes: list[str] = []
         inside = (inner for outer in region.ops for inner in outer.walk())
         read = [self.names[v] for inner in inside for v in inner.operands if v in self.names]
-        for value, argument, result in zip(op.operands, region.args, op.results, strict=True):
+        given = [shown_by(value) for value in op.operands]
+        for value, argument, result in zip(given, region.args, op.results, strict=True):
             home, target = self.names[value], self.targets.pop(result, None)
-            mine = isinstance(home, str) and home[0] == "s" and op.operands.count(value) == 1
+            mine = isinstance(home, str) and home[0] == "s" and given.count(value) == 1
             if target is not None:  # it grows on in the memory of a loop around it
                 homes.append(target)
                 self.copy(home, target, value.tensor, op)

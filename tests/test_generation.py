@@ -139,6 +139,19 @@ def test_a_layer_takes_five_launches(artifact: str) -> None:
     assert len(launches) == 5 * layers + 12
 
 
+def test_a_prompt_takes_six_launches_a_layer(artifact: str) -> None:
+    """The keys are turned by one more. They and the values stay where they are for what comes
+    behind the prompt: nothing is copied."""
+    manifest = read_artifact(artifact).manifest
+    kernels = manifest["profiles"]["cpu"]["kernels"]
+    steps = manifest["entries"]["main"]["steps"]
+    chosen = [step[1]["cpu"][0][1] for step in steps if step[0] == "launch"]
+    sources = [kernels[at]["source"] for at in chosen]
+    assert not [source for source in sources if "copy" in source]
+    layers = [source for source in sources if source.startswith(("llama.tl:1", "parts.tl:14"))]
+    assert len(layers) == 6 * 2 + 1, "and the table of angles"
+
+
 def test_the_example_at_another_temperature_says_something_else(artifact: str) -> None:
     given = ("--device", "reference", "--max-tokens", "10", "--temperature")
     cold, warm = (shown("run", artifact, *given, t) for t in ("0", "1.5"))
