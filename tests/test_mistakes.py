@@ -29,6 +29,9 @@ MISTAKES = {
         "struct P { n: int }\nimpl P { fn up(self, k: int) { if k == 0 { return }\n"
         ' self.n = "one"\n self.up(k - 1) } }\nlet p = P { n: 0 }\np.up(argmax(ones([2])))\n',
         "fn f(x: float17[N]) { x }\n",
+        "struct P { x: Q, y: [strng], z: T }\nstruct G<T> { a: T, b: [(int, T)], c: G<T> }\n",
+        'let n = 3\nprint("n is " + n)\n',
+        'let v = []\nfor i in range(argmax([0.0, 1.0])) { v.push("s") }\nprint(v[7])\n',
         "return 5\n",
         "fn f() { break }\nf()\n",
         "test sums { assert_eq(1 + 1, 2) }\ntest sums { assert(true) }\n",

@@ -109,6 +109,8 @@ def no_operator(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.B
     kinds = {v.tensor.dtype for v in (left, right) if isinstance(v, Value)}
     if op in ("&&", "||") and kinds & set(FLOATS):
         hint = "masks are combined; a comparison makes one: `x != 0.0`"
+    elif op == "+" and isinstance(left, str | Text) != isinstance(right, str | Text):
+        hint = "`str(x)` writes a value as a string"
     elif "i32" in kinds and (is_number(left) or is_number(right)):
         hint = "integer tensors hold indices; convert with `as float16`"
     cx.fail(

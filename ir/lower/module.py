@@ -219,10 +219,12 @@ def _declarations(
         problems += structs.declare(program, impl)
         parameters = structs.type_parameters(program, impl)
         for fn in impl.fns:
-            problems += unknown_types(program, fn, (*parameters, *fn.generics))
+            problems += unknown_types(program, fn, parameters)
     structs.find_changing(program)
     for fn in functions.values():
-        problems += unknown_types(program, fn, fn.generics)
+        problems += unknown_types(program, fn)
+    for struct in structs_.values():
+        problems += unknown_types(program, struct)
     bodies: dict[str, list[ast.Fn]] = {name: [fn] for name, fn in functions.items()}
     for fn in (fn for impl in impls for fn in impl.fns):
         bodies.setdefault(fn.name, []).append(fn)

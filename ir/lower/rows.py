@@ -12,6 +12,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import assignment, composite, indexing, reading, texts
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.literals import literal
+from tlc.ir.lower.places import from_front, within
 from tlc.ir.lower.values import Lowered, Rows, Struct, Text, describe, is_number
 from tlc.ir.opdef import OPS
 from tlc.ir.types import TensorType
@@ -126,8 +127,11 @@ def length(rows: Rows) -> Dim:
 def item(cx: Context, rows: Rows, at: int | Dim, span: Span) -> Lowered:
     """The element at an index, which may count from the end; run time checks that it is there."""
     found: dict[str, Lowered] = {}
+    start = from_front(cx, at, length(rows))
+    missing = f"index {at} is out of range for {length(rows)} elements"
+    within(cx, start, Dim.of(1), length(rows), span, missing)
     for path, column in rows.columns.items():
-        found[path] = indexing.row(cx, column, at, span)
+        found[path] = indexing.row(cx, column, start, span)
         if composite.leaves("", rows.like)[path] == TEXT:
             number = reading.on_host(cx, found[path], span)
             assert isinstance(number, Dim)

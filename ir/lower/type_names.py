@@ -71,10 +71,16 @@ def known_types(program: Program) -> list[str]:
     return [*own, *program.structs]
 
 
-def unknown_types(program: Program, fn: ast.Fn, generics: Sequence[str]) -> Iterator[Diagnostic]:
-    """The types in a function's signature that there are not, whether it is called or not."""
-    known = {*known_types(program), *generics}
-    waiting = [t for t in (fn.result, *(p.type for p in fn.params)) if t is not None]
+def unknown_types(
+    program: Program, item: ast.Fn | ast.Struct, generics: Sequence[str] = ()
+) -> Iterator[Diagnostic]:
+    """The types in a function's signature, or of a struct's fields, that there are not, whether it
+    is used or not. `generics` are the type parameters of the struct that a method belongs to."""
+    known = {*known_types(program), *generics, *item.generics}
+    params = item.fields if isinstance(item, ast.Struct) else item.params
+    types = [param.type for param in params]
+    types += [] if isinstance(item, ast.Struct) else [item.result]
+    waiting = [type for type in types if type is not None]
     while waiting:
         node = waiting.pop()
         waiting += node.args
