@@ -170,6 +170,8 @@ def preprocess(
             *("-E", "-C", "-x", "c++", "-std=c++17", "-nostdinc", "-undef", "-I", headers),
             *("-D__METAL__=1", "-D__METAL_MACOS__=1", f"-D__METAL_VERSION__={number}"),
             *("-D__cpp_if_constexpr=201606", "-D__cpp_variable_templates=201304"),
+            *("-D__METAL_MAYBE_FAST_MATH__=0", "-D__METAL_FAST_MATH__=1"),
+            *("-D__METAL_PRECISE_MATH__=0",),
             *(("-D__HAVE_BFLOAT__=1",) if number >= 310 else ()),
             *(part for folder in folders for part in ("-I", folder)),
             *(f"-D{define}" for define in defines),

@@ -92,7 +92,7 @@ def closing(tokens: Sequence[Token], at: int) -> int:
     depth, i = 0, at
     while i < len(tokens):
         text = tokens[i].text
-        if text == opens:
+        if text == opens and (i == at or text != "<" or _begins_list(tokens, i)):
             depth += 1
         elif text == closes:
             depth -= 1
@@ -104,14 +104,22 @@ def closing(tokens: Sequence[Token], at: int) -> int:
     raise RunError("E0703", f"line {tokens[at].line}: `{opens}` is not closed")
 
 
+def _begins_list(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a `<` begins a template's list, and does not compare: `sizeof(T) < 8`, `N < 8`."""
+    before = tokens[at - 1]
+    spaced = tokens[at].space and tokens[at + 1].space and before.text != "template"
+    return before.kind == "name" and not spaced
+
+
 def opening(tokens: Sequence[Token], at: int) -> int:
     """Where the bracket that closes at `at` opens. Raises RunError E0703 when it does not."""
     closes = tokens[at].text
     depth = 0
     for i in range(at, -1, -1):
-        if tokens[i].text == closes:
+        text = tokens[i].text
+        if text == closes:
             depth += 1
-        elif tokens[i].text == _OPENING[closes]:
+        elif text == _OPENING[closes] and (text != "<" or _begins_list(tokens, i)):
             depth -= 1
             if depth == 0:
                 return i

@@ -9,6 +9,7 @@ takes the types of the parameters from the kernel's own type. Lines stay where t
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.attributes import POSITIONS, Attribute, extract
@@ -267,7 +268,10 @@ class _Translator:
         limit = self._attribute(start, parameters, "max_total_threads_per_threadgroup")
         found = [self._parameter(name, a, b) for a, b in split(tokens, parameters + 1, close)]
         number_buffers(name, found)
-        most = limit.number() if limit is not None else None
+        most = None
+        if limit is not None:
+            with suppress(RunError):  # it may differ between instances of a template
+                most = limit.number()
         signature = Signature(found, most, comment_in(tokens[start].space))
         self._signatures[name] = signature
         host_name = self._attribute(start, parameters, "host_name")

@@ -111,9 +111,10 @@ constant bool has_bias = is_function_constant_defined(factor) && factor == 3;
 kernel void specialised(
     device const int* x [[buffer(0)]], device int* y [[buffer(1)]],
     device const int* bias [[buffer(2), function_constant(has_bias)]],
+    constant int& step [[buffer(3), function_constant(has_bias)]],
     uint i [[thread_position_in_grid]], uint n [[threads_per_grid]]) {
   const uint from = reversed ? n - 1 - i : i;
-  y[i] = x[from] * scale + (has_bias ? bias[i] : 0);
+  y[i] = x[from] * scale + (has_bias ? bias[i] * step : 0);
 }
 
 // ---- vectors, packed vectors, swizzles, conversions, matrices -----------------------------------

@@ -105,10 +105,10 @@ def test_function_constants(constants: tuple[tuple[int, str], ...]) -> None:
     bias = RNG.integers(0, 99, 64).astype(np.int32)
     arrays = {0: x, 1: np.zeros_like(x)}
     if given.get(3) == "3":
-        arrays[2] = bias
+        arrays |= {2: bias, 3: np.array([2], np.int32)}
     got = run(kernels("checked", constants), "specialised", arrays, (64,))
     wanted = (x[::-1] if given.get(0) == "true" else x) * int(given.get(3, 10))
-    np.testing.assert_array_equal(got[1], wanted + (bias if given.get(3) == "3" else 0))
+    np.testing.assert_array_equal(got[1], wanted + (2 * bias if given.get(3) == "3" else 0))
 
 
 def test_vectors_swizzles_and_conversions() -> None:
@@ -218,6 +218,68 @@ def test_grids_that_threadgroups_do_not_divide() -> None:
     np.testing.assert_array_equal(got[..., 1], x // 20 * 10 + y // 2)
     np.testing.assert_array_equal(got[..., 2], (x % 20 + y % 2 * width) // 32)
     np.testing.assert_array_equal(got[..., 3], -(-width * height // 32))
+
+
+ADDED = """
+#pragma METAL internals : enable
+namespace metal {
+template <typename... T> struct make_void { typedef void type; };
+template <typename... T> using void_t = typename make_void<T...>::type;
+METAL_FUNC bfloat abs(bfloat x) {
+  return static_cast<bfloat>(__metal_fabs(static_cast<float>(x), __METAL_MAYBE_FAST_MATH__));
+}
+METAL_FUNC bfloat max(bfloat x, bfloat y) {
+  return static_cast<bfloat>(__metal_fmax(static_cast<float>(x), static_cast<float>(y), 1));
+}
+METAL_FUNC bfloat simd_sum(bfloat x) {
+  return static_cast<bfloat>(__metal_simd_sum(static_cast<float>(x)));
+}
+}
+template <typename T> struct Sum {
+  template <typename U, metal::enable_if_t<sizeof(U) < 8, bool> = true> U all(U x) thread {
+    return simd_sum(x);
+  }
+  template <typename U, metal::enable_if_t<sizeof(U) == 8, bool> = true> U all(U x) thread {
+    for (ushort k = 16; k > 0; k /= 2) x += as_type<U>(simd_shuffle_xor(as_type<uint2>(x), k));
+    return x;
+  }
+};
+template <typename T, int simds>
+[[kernel, max_total_threads_per_threadgroup(simds * 32)]] void sums(
+    device T* x, uint i [[thread_position_in_grid]]) {
+  Sum<T> sum;
+  x[i] = sum.all(max(T(abs(x[i])), T(2)));
+}
+template [[host_name("bf16")]] [[kernel]] decltype(sums<bfloat, 2>) sums<bfloat, 2>;
+template [[host_name("i64")]] [[kernel]] decltype(sums<long, 1>) sums<long, 1>;
+"""
+
+
+def test_what_libraries_add_to_that_of_metal() -> None:
+    x = RNG.integers(-3, 4, 32).astype(np.int64)
+    bits = (x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)  # exact
+    wanted = np.maximum(abs(x), 2).sum()
+    for mode in MODES:
+        made = build(HEAD + ADDED, "k.metal", mode, version="3.1")
+        assert set(run(made, "i64", {0: x}, (SIMD,))[0]) == {wanted}
+        got = run(made, "bf16", {0: bits}, (SIMD,))[0].astype(np.uint32) << 16
+        assert set(got.view(np.float32)) == {wanted}
+
+
+def test_a_function_takes_bfloat_for_float_where_no_library_has_its_own() -> None:
+    text = "kernel void k(device bfloat* x) { float y = exp(x[0]); x[0] = bfloat(max(y, x[1])); }"
+    made = build(HEAD + text, "k.metal", "checked", version="3.1")
+    zero_and_two = np.array([0, 0x4000], np.uint16)
+    assert run(made, "k", {0: zero_and_two}, (1,))[0][0] == 0x4000
+
+
+def test_a_reference_to_no_buffer_is_wrong_when_it_is_read() -> None:
+    text = "kernel void k(device int* x, constant int& n) { x[0] = x[1] ? n : 1; }"
+    made = build(HEAD + text, "k.metal", "checked")
+    for second, wanted in ((0, []), (1, ["null-pointer"])):
+        buffer = EmulatedBuffer(8)
+        buffer.write(np.array([0, second], np.int32).tobytes())
+        assert [f.kind for f in launch(made, "k", {0: buffer}, (1,), (1,))] == wanted
 
 
 def test_denormals_are_flushed_unless_they_are_wanted() -> None:

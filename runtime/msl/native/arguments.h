@@ -63,8 +63,12 @@ inline void* memory(Argument a) {
 template <class T> struct Bound<T*> {
   static T* get(Argument a) { return (T*)memory(a); }
 };
+constexpr address nowhere = 4096;  // no process has memory there: to refer to it is right, to read it is not
 template <class T> struct Bound<T&> {
-  static T& get(Argument a) { return *(T*)memory(a); }
+  static T& get(Argument a) {
+    void* const p = memory(a);
+    return *(T*)(p ? p : (void*)nowhere);
+  }
 };
 template <class... A, size_t... i>
 void call(void (*kernel)(A...), const Argument* arguments, metal::index_sequence<i...>) {

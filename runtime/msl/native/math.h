@@ -13,6 +13,10 @@ float roundf(float); float remainderf(float, float); float erff(float); float lg
 double sin(double); double cos(double);
 }
 
+namespace tlc {
+template <class T> constexpr T widened(T x) { return x; }
+constexpr float widened(bfloat x) { return (float)x; }
+}
 namespace metal {
 #define TLC_1(name, expr) \
   inline float name(float x) { return expr; } \
@@ -112,14 +116,35 @@ inline float sincos(float x, float& c) { c = ::cosf(x); return ::sinf(x); }
     whole = (T)w; \
     return (T)f; \
   }
-TLC_FLOATING(float) TLC_FLOATING(half) TLC_FLOATING(bfloat)
+TLC_FLOATING(float) TLC_FLOATING(half)
+// a bfloat is a float to functions; templates, so that a library may have functions for it
+#define TLC_BFLOAT(name) \
+  template <class T, class... A, enable_if_t<is_same_v<T, bfloat>, int> = 0> inline auto name(T x, A... a) { \
+    return name((float)x, tlc::widened(a)...); \
+  }
+#define TLC_BFLOATS \
+  TLC_BFLOAT(sin) TLC_BFLOAT(cos) TLC_BFLOAT(tan) TLC_BFLOAT(asin) TLC_BFLOAT(acos) TLC_BFLOAT(atan) \
+  TLC_BFLOAT(sinh) TLC_BFLOAT(cosh) TLC_BFLOAT(tanh) TLC_BFLOAT(asinh) TLC_BFLOAT(acosh) \
+  TLC_BFLOAT(atanh) TLC_BFLOAT(exp) TLC_BFLOAT(exp2) TLC_BFLOAT(exp10) TLC_BFLOAT(log) \
+  TLC_BFLOAT(log2) TLC_BFLOAT(log10) TLC_BFLOAT(sinpi) TLC_BFLOAT(cospi) TLC_BFLOAT(tanpi) \
+  TLC_BFLOAT(sqrt) TLC_BFLOAT(rsqrt) TLC_BFLOAT(floor) TLC_BFLOAT(ceil) TLC_BFLOAT(trunc) \
+  TLC_BFLOAT(rint) TLC_BFLOAT(round) TLC_BFLOAT(fabs) TLC_BFLOAT(fract) TLC_BFLOAT(atan2) \
+  TLC_BFLOAT(pow) TLC_BFLOAT(powr) TLC_BFLOAT(fmod) TLC_BFLOAT(divide) TLC_BFLOAT(copysign) \
+  TLC_BFLOAT(fmax) TLC_BFLOAT(fmin) TLC_BFLOAT(fdim) TLC_BFLOAT(fma) TLC_BFLOAT(abs) TLC_BFLOAT(max) \
+  TLC_BFLOAT(min) TLC_BFLOAT(clamp)
+TLC_BFLOATS
+TLC_BFLOAT(max3) TLC_BFLOAT(min3) TLC_BFLOAT(median3) TLC_BFLOAT(saturate) TLC_BFLOAT(mix)
+TLC_BFLOAT(sign) TLC_BFLOAT(step) TLC_BFLOAT(smoothstep) TLC_BFLOAT(isnan) TLC_BFLOAT(isinf)
+TLC_BFLOAT(isfinite) TLC_BFLOAT(isnormal) TLC_BFLOAT(signbit) TLC_BFLOAT(ilogb) TLC_BFLOAT(ldexp)
 namespace fast {
 TLC_COMMON(float) TLC_COMMON(half)
 inline float saturate(float x) { return clamp(x, 0.0f, 1.0f); }
+TLC_BFLOATS
 }
 namespace precise {
 TLC_COMMON(float) TLC_COMMON(half)
 inline float saturate(float x) { return clamp(x, 0.0f, 1.0f); }
+TLC_BFLOATS
 }
 
 #define TLC_INTEGER(T) \

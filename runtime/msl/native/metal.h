@@ -15,6 +15,8 @@
 
 #include "groups.h"
 
+#include "internals.h"
+
 #include "arguments.h"
 #pragma clang attribute pop
 #pragma clang attribute pop

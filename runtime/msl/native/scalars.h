@@ -115,7 +115,6 @@ template <class T> using remove_addrspace_t = __remove_cv(T);  // address spaces
 template <class T> using decay_t = __decay(T);
 template <class T> using make_unsigned_t = __make_unsigned(T);
 template <class T> using make_signed_t = __make_signed(T);
-template <class...> using void_t = void;
 
 template <class T> struct is_void : is_same<remove_cv_t<T>, void> {};
 template <class T> struct is_integral : bool_constant<__is_integral(T)> {};
