@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,16 @@ ODD = (3, 33, 7, 5)  # sizes of arguments that are made at random
 
 
 def emulate(path: str, options: dict[str, Any]) -> int:
-    """Launch one kernel; write the buffers that are asked for, or print what they hold.
+    """Launch one kernel, and write the buffers that are asked for.
 
     Raises RunError E0504 for arguments that do not fit and E0704 for what the kernel does wrong.
     """
     text = driver.read(path)
     mode, order = options["mode"], options["order"]
-    constants = dict(_pair(word) for word in options["constant"])
-    made = build(
-        text, path, mode, constants=constants, folders=[os.path.dirname(path) or "."],
-        version=options["metal"],
-    )  # fmt: skip
+    constants = dict(_pair(word, 65535) for word in options["constant"])
+    folders = [os.path.dirname(path) or ".", *options["include"]]
+    made = build(text, path, mode, constants=constants, folders=folders, version=options["metal"])
+    room = {index: _count(what) for index, what in map(_pair, options["threadgroup"])}
     arrays = {index: _array(what) for index, what in map(_pair, options["buffer"])}
     buffers: dict[int, EmulatedBuffer] = {}
     for index, array in arrays.items():
@@ -45,7 +45,7 @@ def emulate(path: str, options: dict[str, Any]) -> int:
     found = launch(
         made, name, buffers, _numbers(options["groups"]), _numbers(options["threads"]),
         grid=_numbers(options["grid"]) if options["grid"] else None,
-        schedule=Schedule(order), texts={path: text},
+        threadgroup_bytes=room, schedule=Schedule(order), texts={path: text},
     )  # fmt: skip
     if mode == "poison":
         found += stored_without_value(made.function(name), buffers)
@@ -61,21 +61,34 @@ def emulate(path: str, options: dict[str, Any]) -> int:
     return 0
 
 
-def _pair(word: str) -> tuple[int, str]:
+def _pair(word: str, most: int = 30) -> tuple[int, str]:
     index, equals, value = word.partition("=")
-    if not equals or not index.isdecimal() or int(index) > 30:
-        raise RunError("E0504", f"`{word}` is not INDEX=VALUE, with an index from 0 to 30")
+    if not equals or not index.isdecimal() or int(index) > most:
+        raise RunError("E0504", f"`{word}` is not INDEX=VALUE, with an index from 0 to {most}")
     return int(index), value
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise RunError("E0504", f"`{text}` is no number of bytes")
+    return int(text)
+
+
 def _array(what: str) -> NDArray[Any]:
-    """An array of a .npy file, or zeros for `float32:64`."""
+    """An array of a .npy file, zeros for `float32:64`, or the numbers of `int32[3,70]`."""
     dtype, colon, count = what.partition(":")
+    listed = re.fullmatch(r"(\w+)\[(.*)\]", what)
     try:
-        if colon and count.isdecimal():
-            return np.zeros(int(count), np.dtype(dtype))
-        return read_npy(what)
-    except (ValueError, TypeError, MemoryError) as problem:
+        if listed:
+            array = np.array(listed[2].split(",")).astype(np.dtype(listed[1]))
+        elif colon and count.isdecimal():
+            array = np.zeros(int(count), np.dtype(dtype))
+        else:
+            return read_npy(what)
+        if array.dtype.kind not in "biuf":
+            raise ValueError("buffers hold numbers")
+        return array
+    except (ValueError, TypeError, OverflowError, MemoryError) as problem:
         raise RunError("E0504", f"{what} is no array: {problem}") from None
 
 

@@ -44,6 +44,61 @@ def test_a_kernel_runs_and_its_defect_is_an_error(
     assert run(["lint", str(file)]) == 0
 
 
+SCALED = """#include <metal_stdlib>
+#include "parts/scale.h"
+using namespace metal;
+constant int power [[function_constant(300)]];
+kernel void scaled(device const float* x, device float* y, constant int2& n, threadgroup float* t,
+                   uint i [[thread_position_in_grid]], uint size [[threads_per_threadgroup]]) {
+  t[i] = i < uint(n.y) ? x[i] : 0.0f;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (i < uint(n.y)) y[i] = t[n.y - 1 - int(i)] * scale(n.x) * float(power);
+}
+"""
+
+
+def test_numbers_room_constants_and_included_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, y = tmp_path / "k.metal", tmp_path / "y.npy"
+    file.write_text(SCALED)
+    parts = tmp_path / "elsewhere" / "parts"
+    parts.mkdir(parents=True)
+    (parts / "scale.h").write_text("inline float scale(int n) { return float(1 << n); }\n")
+    command = ["emulate", str(file), "--buffer", "1=float32:4", "--output", f"1={y}"]
+    command += ["--buffer", "0=float32[1,2.5,-3,4e1]", "--buffer", "2=int32[3,4]"]
+    assert run(command) == 1
+    assert "scale.h" in capsys.readouterr().err
+    command += ["--include", str(tmp_path / "elsewhere"), "--constant", "300=2"]
+    assert run(command) == 1
+    assert "k.metal:7: null-pointer" in capsys.readouterr().err
+    assert run([*command, "--threadgroup", "0=128"]) == 0
+    np.testing.assert_array_equal(np.load(y), [640, -48, 40, 16])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--buffer=0=float32[1,x]", "is no array"),
+        ("--buffer=0=int8[300]", "is no array"),
+        ("--buffer=0=object[1]", "buffers hold numbers"),
+        ("--buffer=0=O:8", "buffers hold numbers"),
+        ("--buffer=0=float32:99999999999999999", "is no array"),
+        ("--buffer=31=float32:8", "an index from 0 to 30"),
+        ("--threadgroup=0=much", "is no number of bytes"),
+        ("--threadgroup=0=99999999999", "bytes of threadgroup memory"),
+        ("--constant=65536=1", "an index from 0 to 65535"),
+    ],
+)
+def test_arguments_that_do_not_fit(
+    option: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "k.metal"
+    file.write_text(TEXT.replace("uint i", "threadgroup float* t [[threadgroup(0)]], uint i"))
+    assert run(["emulate", str(file), option]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_a_value_that_was_never_set_is_followed_to_where_it_is_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
