@@ -146,7 +146,11 @@ def _hint(line: list[Token], found: Token, expected: frozenset[str]) -> str:
         return "the end of `a..b` is left out: write `a..b + 1` for one more"
     if found.kind == ":" and start.kind == "fn" and before.kind == ")":
         return "the type of a result stands after an arrow: `-> float16[N]`"
-    if found.kind == ":" and ":" in kinds and "]" in expected:
+    if found.kind == "[" and kinds in (["let"], ["for"]):
+        return "the parts of a value get names in parentheses: `let (a, b) = …`"
+    if found.kind == ".." and before.kind in ("[", ",") and "]" in expected:
+        return "each axis has an index of its own: `:` takes all of one"
+    if found.kind in (":", "::") and "]" in expected and (found.kind == "::" or ":" in kinds):
         return "a slice has no step; an index tensor chooses rows: `x[tensor<int>([0, 2])]`"
     if found.text == before.text and found.text in ("<", ">"):
         return "numbers are shifted by `* 2 ** n` and `/ 2 ** n`"

@@ -110,7 +110,10 @@ def check_pairs(*pairs: tuple[int, str, Pair]) -> None:
 def check_fit(b: Builder, x: Value, window: Window) -> None:
     """Refuse a window that is larger than the image and what is around it."""
     padded = [length + 2 * p for length, p in zip(x.tensor.shape[-2:], window.padding, strict=True)]
-    text = f"a window of {show_shape(window.size)} does not fit into an image of"
+    text = f"a window of {show_shape(window.size)}"
+    if tuple(window.span) != tuple(window.size):
+        text += f", which its dilation makes {show_shape(window.span)},"
+    text += " does not fit into an image of"
     for length, span in zip(padded, window.span, strict=True):
         b.check_at_most(Dim.of(span), length, f"{text} {show_shape(padded)}")
 
