@@ -6,6 +6,7 @@ no member of it is: an assignment to it, or a reference. Vectors and matrices ar
 
 from __future__ import annotations
 
+from tlc.runtime.errors import RunError
 from tlc.runtime.msl.tokens import closing, opening
 
 TYPE_CHECKING = False
@@ -52,8 +53,11 @@ def _is_declared(tokens: Sequence[Token], at: int) -> bool:
     before = tokens[at - 1]
     if before.kind == "name":
         return before.text not in _NO_TYPES
-    if before.text == ">":  # of a list of template arguments
-        opens = opening(tokens, at - 1)
+    if before.text == ">":  # of a list of template arguments, or it compares
+        try:
+            opens = opening(tokens, at - 1)
+        except RunError:
+            return False
         return tokens[opens - 1].kind == "name" and _starts(tokens, opens) > 0
     if before.text in "*&,":
         names = _starts(tokens, at - 1)

@@ -273,6 +273,16 @@ def test_a_function_takes_bfloat_for_float_where_no_library_has_its_own() -> Non
     assert run(made, "k", {0: zero_and_two}, (1,))[0][0] == 0x4000
 
 
+def test_what_is_larger_than_an_element_is_no_list_of_arguments() -> None:
+    text = (
+        "struct P { float x; }; kernel void k(device float* y) { P p[2]; p[0].x = y[0]; p[1].x = 2;"
+        " const int at[2] = {1, 0}; y[1] = (y[at[1]] > p[at[0]].x ? 1.0f : 2.0f)"
+        " + (p[at[1]].x < 4.0f && y[0] > y[at[0]]); }"
+    )
+    x = np.array([3, 0.5], np.float32)
+    assert run(build(HEAD + text, "k.metal", "checked"), "k", {0: x}, (1,))[0][1] == 2
+
+
 def test_a_reference_to_no_buffer_is_wrong_when_it_is_read() -> None:
     text = "kernel void k(device int* x, constant int& n) { x[0] = x[1] ? n : 1; }"
     made = build(HEAD + text, "k.metal", "checked")
