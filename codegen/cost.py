@@ -11,7 +11,18 @@ from tlc.ir.formats import PACKED
 from tlc.ir.types import DTYPES
 
 _MOVES = frozenset(
-    ("access", "broadcast", "cast", "constant", "iota", "permute", "reshape", "concat", "gather")
+    (
+        "access",
+        "broadcast",
+        "cast",
+        "constant",
+        "iota",
+        "permute",
+        "reshape",
+        "concat",
+        "gather",
+        "stored",
+    )
 )
 _ARRAY = re.compile(r"^\s+(simdgroup_)?(float|half|int|uint)(8x8|4)? (\w+)((?:\[\d+\])+)", re.M)
 _SCALAR = re.compile(r"^\s+(?:const )?(?:float|int|uint|bool) \w+ =", re.M)

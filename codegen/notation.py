@@ -15,6 +15,7 @@ _NAMES = {
     "convolve": "conv2d",
     "convolve_each": "conv2d",
     "access": "",
+    "stored": "",
     "cast": "",
     "constant": "",
     "yield": "",

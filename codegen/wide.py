@@ -20,7 +20,7 @@ _FUNCTION = re.compile(r"\b([a-z_]+)8\(")
 _OPERATIONS = frozenset(
     (
         *("add", "sub", "mul", "div", "neg", "maximum", "minimum", "relu"),
-        *("abs", "sqrt", "rsqrt", "floor", "ceil", "round"),
+        *("abs", "sqrt", "rsqrt", "floor", "ceil", "round", "stored"),
     )
 )
 _COSTLY = frozenset(("exp", "log", "sin", "cos", "tan", "tanh", "sigmoid"))

@@ -212,6 +212,24 @@ defop(
 )
 
 
+def _half(x: Type) -> tuple[Type, ...]:
+    if _tensor(x).dtype != "f16":
+        raise TypeRuleError(f"{x} is stored as it is")
+    return (x,)
+
+
+defop(
+    "stored",
+    "A float16 number as memory holds it: how a kernel sees what it makes anew, and others read.",
+    params="x",
+    type=_half,
+    eval=lambda np, x: x.astype(np.float16),
+    msl="float(half({0}))",
+    lanes="round_half8({0})",
+    sample=(Sample((tensor("f16", 3, 4),), {}),),
+)
+
+
 # ---- compositions --------------------------------------------------------------------------------
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tlc.ir.builder import Builder
 from tlc.ir.core import Block, Op, Value, uses
 from tlc.ir.dims import Dim
+from tlc.ir.opdef import OPS
 from tlc.ir.passes.attention import COSTLY
 from tlc.ir.passes.combine import MOST_RESULTS, copied, has_room, inlined, joined
 from tlc.ir.passes.views import ONE
@@ -78,11 +80,21 @@ def stored_beside(block: Block) -> None:
     for inner in list(block.ops):
         found = readers.get(inner.results[0], []) if len(inner.results) == 1 else []
         if len(found) > 1 and _goes_on_with(found[0], inner):
-            inlined(found[0], copied(inner))
+            inlined(found[0], _as_stored(copied(inner)))
             block.ops.remove(inner)
             block.ops.insert(block.ops.index(found[0]) + 1, inner)
             joined(block, [found[0], inner])
             readers = _readers(block)
+
+
+def _as_stored(op: Op) -> Op:
+    """The same operation, whose readers see numbers as memory would hold them."""
+    (region,) = op.regions
+    (made,) = region.yielded
+    if made.tensor.dtype == "f16":
+        Builder(Block(ops=(ops := region.ops[:-1])), op.span).emit("stored", made)
+        region.ops = [*ops, Op(OPS["yield"], [ops[-1].result], {})]
+    return op
 
 
 def _readers(block: Block) -> dict[Value, list[Op]]:
