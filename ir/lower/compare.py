@@ -71,13 +71,23 @@ def _all_equal(
     """Whether all pairs are equal, or (for `!=`) some are not."""
     total = Dim.of(1)
     for a, b in pairs:
-        found = truth(compare(cx, "==", a, b, node))
-        assert found is not None
+        found = _equal(cx, a, b, node)
         total = total * found
     equal = bool(int(total)) if total.is_static else Flag(total)
     if op == "==":
         return equal
     return Flag(1 - equal.dim) if isinstance(equal, Flag) else not equal
+
+
+def _equal(cx: Context, one: Lowered, other: Lowered, node: ast.Binary) -> Dim:
+    """Whether two parts of arrays or structs are equal; one of the device is read."""
+    from tlc.ir.lower import operators, reading
+
+    equal = operators.binary(cx, "==", one, other, node)
+    if isinstance(equal, Value) and not equal.tensor.shape:
+        equal = reading.on_host(cx, equal, node.span)
+    found = truth(equal)
+    return found if found is not None else no_operator(cx, "==", one, other, node)
 
 
 def compare_texts(cx: Context, op: str, left: Lowered, right: Lowered, node: ast.Binary) -> Flag:

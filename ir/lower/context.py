@@ -13,7 +13,7 @@ from tlc.frontend.diagnostics import CompileError, Diagnostic, Label
 from tlc.frontend.source import Span
 from tlc.frontend.suggest import did_you_mean
 from tlc.ir.builder import Builder
-from tlc.ir.core import Block, ModelRef, Module, Value
+from tlc.ir.core import Block, ModelRef, Module, Op, Value
 from tlc.ir.dims import SEED, Dim
 from tlc.ir.lower import elsewhere
 from tlc.ir.lower.fitting import fitted
@@ -154,6 +154,8 @@ class Context:
     skipping: int = 0  # inside code that is only checked
     undecided: int = 0  # inside so many branches that only run time decides
     entered: list[Entered] = field(default_factory=list)  # calls that are being lowered
+    around: dict[Block, Block] = field(default_factory=dict)  # of regions
+    reads: dict[Value, list[tuple[Block, Op]]] = field(default_factory=dict)  # and where
     recursions: list[Recursion] = field(default_factory=list)  # functions that are, around them
     calls: list[tuple[str, Span | None]] = field(default_factory=list)  # no place: an entry itself
 

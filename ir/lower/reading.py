@@ -55,13 +55,29 @@ def range_end(cx: Context, value: Lowered, span: Span) -> int | Dim:
 
 
 def read(cx: Context, value: Value, span: Span) -> str:
-    """The symbol of a tensor's one element."""
+    """The symbol of a tensor's one element, the same one wherever that was read in front."""
+    known = _known(cx, value)
+    if known is not None:
+        return known
     symbol = cx.program.new_symbol()
     if _is_place(value):
         cx.program.natural.add(symbol)
     cx.builder.span = span
-    cx.builder.append("read", value, symbol=symbol)
+    made = cx.builder.append("read", value, symbol=symbol)
+    assert isinstance(made, Op)
+    cx.reads.setdefault(value, []).append((cx.builder.block, made))
     return symbol
+
+
+def _known(cx: Context, value: Value) -> str | None:
+    """The symbol of an element that this region, or one around it, has read."""
+    block: Block | None = cx.builder.block
+    while block is not None and value in cx.reads:
+        for place, op in cx.reads[value]:
+            if place is block and any(op is made for made in reversed(block.ops)):
+                return str(op.attrs["symbol"])
+        block = cx.around.get(block)
+    return None
 
 
 def _is_place(value: Value) -> bool:

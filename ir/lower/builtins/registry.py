@@ -14,7 +14,9 @@ from tlc.ir.lower.arguments import Argument, call_form, place, shape_of
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, is_number, tell, whole
 from tlc.ir.opdef import TENSORS, OpDef, Param
-from tlc.ir.types import FLOATS
+from tlc.ir.types import FLOATS, TensorType
+
+_REDUCTIONS = ("sum", "mean", "max", "min", "argmax", "argmin")
 
 
 def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span) -> Lowered:
@@ -43,6 +45,8 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
                 )
                 if value is not None and op.elementwise and op.name != "where":
                     value = operators.measured(cx, value)
+                if value is not None and name in _REDUCTIONS and _has_grown(value.tensor):
+                    value = cx.builder.f32(value)
                 operands.append(_wrong(cx, name, param, arg) if value is None else value)
         else:
             attrs[param.name] = param.left_out() if arg is None else _known(cx, name, param, arg)
@@ -50,6 +54,12 @@ def builtin(cx: Context, op: OpDef, name: str, args: list[Argument], span: Span)
     if op.elementwise and len(operands) > 1:
         return _elementwise(cx, op, operands, span, places)
     return cx.emit(op, *operands, span=span, places=places, **attrs)
+
+
+def _has_grown(type: TensorType) -> bool:
+    """Whether this is an array of whole numbers that got longer at run time: no index tensor."""
+    late = any(symbol[0] == "$" for size in type.shape for symbol in size.symbols())
+    return type.dtype == "i32" and type.rank == 1 and late
 
 
 def model_of_numbers(args: Sequence[Argument]) -> Value | None:

@@ -10,7 +10,7 @@ from tlc.frontend.source import Span
 from tlc.ir.builder import numel
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import indexing, rows
+from tlc.ir.lower import indexing, reading, rows
 from tlc.ir.lower.arguments import Argument, shape_of
 from tlc.ir.lower.builtins.registry import model_of_numbers
 from tlc.ir.lower.builtins.table import SPECIAL, arguments, need_axis, need_tensor, special
@@ -260,11 +260,19 @@ def _split(
         cx.builder.span = node.span
         cx.builder.check(total, value.tensor.shape[axis], text)
         return _cut_up(cx, node, value, axis, lengths)
-    length = whole(size.value)
+    length = reading.count(cx, size.value, size.span)
+    _need_known(cx, length, size.span)
     if length is None or (isinstance(length, int) and length < 1):
         cx.fail("E0303", "the size of a piece is a whole number of at least 1", size.span)
     axis = need_axis(cx, dim, value.tensor.rank, node.span)
     return _pieces(cx, node, value, axis, Dim.of(length))
+
+
+def _need_known(cx: Context, number: int | Dim | None, span: Span) -> None:
+    """Refuse what only the run knows for how many pieces there are, or how long they are."""
+    if isinstance(number, Dim) and any(s[0] == "$" for s in number.symbols()):
+        text = "how many pieces there are has to be known at build"
+        cx.fail("E0304", text, span, hint="a loop cuts them one by one: `x[i * n:(i + 1) * n]`")
 
 
 @special("chunk", "x: any, n: any, dim: any = 0")
@@ -273,7 +281,8 @@ def _chunk(cx: Context, node: ast.Call, x: Argument, n: Argument, dim: Argument 
     knows, which it has to divide, all equal."""
     value = need_tensor(cx, x)
     axis = need_axis(cx, dim, value.tensor.rank, node.span)
-    count, total = whole(n.value), value.tensor.shape[axis]
+    count, total = reading.count(cx, n.value, n.span), value.tensor.shape[axis]
+    _need_known(cx, count, n.span)
     if not isinstance(count, int) or count < 1:
         cx.fail("E0303", "the number of pieces is a whole number of at least 1", n.span)
     size = total.exact_div(count)

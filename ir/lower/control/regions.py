@@ -91,6 +91,7 @@ def filling(cx: Context, names: dict[str, Scope]) -> Iterator[Region]:
     before = {name: scope.names[name] for name, scope in names.items()}
     outer, region = cx.builder.block, Region(Block())
     cx.builder.block = region.block
+    cx.around[region.block] = outer
     try:
         yield region
         region.after = {name: scope.names[name] for name, scope in names.items()}
