@@ -50,6 +50,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "M01",
         "2.3",
     ),
+    "a cast to a vector of another size": (
+        template("o[i] = (T)float2(1.0f);", f"{INSTANCE}MAKE(float4)"),
+        "M01",
+        "2.3",
+    ),
     "another function in a template": (
         kernel(
             "o[i] = g<f>(a[i]);",
@@ -276,6 +281,31 @@ RIGHT: dict[str, tuple[str, str]] = {
         ),
         "2.3",
     ),
+    "casts of vectors as C writes them": (
+        template(
+            "half4 h = (half4)float4(a[i]); T t = (T)h * -(T)h; o[i] = 2.0f * (T)(half4)(t + h.x);"
+            " o[i].xy = float2(((uint4)o[i]).zw); float4 f = {1.0f}; o[i] += f * half(1);",
+            f"{INSTANCE}MAKE(float4)",
+        ),
+        "2.3",
+    ),
+    "memory of a threadgroup in a template": (
+        template("threadgroup T t[4]; t[i & 3] = a[i]; o[i] = t[0];", f"{INSTANCE}MAKE(float)"),
+        "2.3",
+    ),
+    "properties of types": (
+        template(
+            "if constexpr (is_same_v<T, half>) o[i] = conditional_t<true, T, float>(2);"
+            " else if (is_floating_point<T>::value && !is_integral_v<T>) o[i] = f(a[i]);",
+            f"{INSTANCE}MAKE(float)\nMAKE(half)",
+        ).replace(
+            "template",
+            "template <typename U, enable_if_t<sizeof(U) < 8, int> = 1> U f(U x) { return x; }\n"
+            "template",
+            1,
+        ),
+        "2.3",
+    ),
     "functions as arguments of templates": (
         kernel(
             "o[i] = g<f>(a[i]) + g<h>(a[i]);",
@@ -298,7 +328,7 @@ RIGHT: dict[str, tuple[str, str]] = {
         "2.3",
     ),
     "function constants": (
-        kernel("o[i] = (reversed ? a[i] : 1.0f) * float(scale);", CONSTANTS),
+        kernel("o[i] = (reversed ? a[i] : 1.0f) * float(scale % factor);", CONSTANTS),
         "2.3",
     ),
     "words of OpenCL": (
@@ -334,7 +364,14 @@ RIGHT: dict[str, tuple[str, str]] = {
         "2.3",
     ),
     "the usual": (kernel("threadgroup float t[8]; t[i & 7] = a[i]; o[i] = t[0] * s + 1.0;"), "2.3"),
-    "constants": (kernel("o[i] = g[i & 1];", "constant float g[2] = {1.0f, 2.0f};\n"), "2.3"),
+    "constants": (
+        kernel(
+            "o[i] = f(g, 0) + f(&s, 0);",
+            "constexpr constant static float g[2] = {1.0f, 2.0f};\n"
+            "float f(constant float* x, int i) { constant float* y = x + 1; return y[i - 1]; }\n",
+        ),
+        "2.3",
+    ),
     "float4 of half4": (kernel("half4 h = half4(1.0h); float4 f = float4(h); o[i] = f.x;"), "2.3"),
     "float of half": (kernel("half h = 1.0h; o[i] = max(float(h), a[i]);"), "2.3"),
     "bfloat": (kernel("bfloat b = bfloat(a[i]); o[i] = exp(float(b));"), "3.1"),

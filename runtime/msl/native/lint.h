@@ -84,6 +84,37 @@ LINT_PACKED_VECTORS(float) LINT_PACKED_VECTORS(half) LINT_PACKED_VECTORS(int) LI
 LINT_PACKED_VECTORS(short) LINT_PACKED_VECTORS(ushort) LINT_PACKED_VECTORS(char) LINT_PACKED_VECTORS(uchar)
 
 namespace metal {
+template <class T, T v> struct integral_constant {
+  static constexpr constant T value = v;
+  typedef T value_type;
+};
+template <bool b> using bool_constant = integral_constant<bool, b>;
+typedef bool_constant<true> true_type;
+typedef bool_constant<false> false_type;
+template <bool b, class T = void> struct enable_if {};
+template <class T> struct enable_if<true, T> { typedef T type; };
+template <bool b, class T = void> using enable_if_t = typename enable_if<b, T>::type;
+template <bool b, class T, class F> struct conditional { typedef T type; };
+template <class T, class F> struct conditional<false, T, F> { typedef F type; };
+template <bool b, class T, class F> using conditional_t = typename conditional<b, T, F>::type;
+template <class T> using remove_const_t = __remove_const(T);
+template <class T> using remove_cv_t = __remove_cv(T);
+template <class T> using remove_reference_t = __remove_reference_t(T);
+template <class T> using make_unsigned_t = __make_unsigned(T);
+template <class T> using make_signed_t = __make_signed(T);
+template <class T, class U> struct is_same : bool_constant<__is_same(T, U)> {};
+template <class T> struct is_integral : bool_constant<__is_integral(T)> {};
+template <class T> struct is_floating_point : bool_constant<__is_floating_point(T)> {};
+template <class T> struct is_arithmetic : bool_constant<__is_arithmetic(T)> {};
+template <class T> struct is_signed : bool_constant<__is_signed(T)> {};
+template <class T> struct is_unsigned : bool_constant<__is_unsigned(T)> {};
+template <class T, class U> constexpr constant bool is_same_v = __is_same(T, U);
+template <class T> constexpr constant bool is_integral_v = is_integral<T>::value;
+template <class T> constexpr constant bool is_floating_point_v = is_floating_point<T>::value;
+template <class T> constexpr constant bool is_arithmetic_v = is_arithmetic<T>::value;
+template <class T> constexpr constant bool is_signed_v = is_signed<T>::value;
+template <class T> constexpr constant bool is_unsigned_v = is_unsigned<T>::value;
+
 // `float4(...)` arrives as `metal::lint_make<float4>(...)`: as many elements as the vector has, or one
 template <class T> struct LintWidth { enum { n = 1 }; };
 template <class T, int N> struct LintWidthOf { enum { n = N }; };
@@ -119,6 +150,13 @@ template <class V, class... A> constexpr V lint_value(A... a) {
   if constexpr (LintWidth<V>::n > 1 && sizeof...(A) > 0) return lint_make<V>(a...);
   else return V(a...);
 }
+
+// `(T)x` arrives as `(metal::lint_cast<T>())->*x`
+template <class V> struct LintCast {};
+template <class V> constexpr LintCast<V> lint_cast() { return {}; }
+template <class V, class A> constexpr V operator->*(LintCast<V>, A a) { return lint_value<V>(a); }
+template <class V, class U> constexpr LintCast<V> operator->*(LintCast<V> v, LintCast<U>) { return v; }
+template <class V> constexpr LintCast<V> operator-(LintCast<V> v) { return v; }
 
 #define LINT_1_4(F, T) F(T) F(T##2) F(T##3) F(T##4)
 #define LINT_FLOATS(F) LINT_1_4(F, float) LINT_1_4(F, half)
