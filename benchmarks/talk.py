@@ -20,7 +20,7 @@ from benchmarks.talk_sides import Side
 MODELS = {"gemma3": "Gemma 3 270M", "qwen2": "Qwen2.5 0.5B"}
 KINDS = ("F16", "Q8_0", "Q4_0", "Q4_K_M")
 PROMPT, ANSWER, TURNS = 128, 16, 3
-CONTEXTS, BEHIND = (128, 512, 2048, 4096, 8000), 64  # of the curve, and tokens behind each
+CONTEXTS, BEHIND = (128, 512, 2048, 4096, 8000), 32  # of the curve, and tokens behind each
 
 
 def table() -> Iterator[str]:
