@@ -16,7 +16,7 @@ Statements = tuple[ast.Stmt | ast.Item, ...]
 
 def absorbs(cx: Context, node: ast.If, rest: Statements) -> bool:
     """Whether the branches take the rest, the end of a function, with them: when one may return."""
-    if not any(isinstance(inner, ast.Return) for inner in inside([node], loops=False)):
+    if not any(isinstance(inner, ast.Return) for inner in inside([node])):
         return False
     certain = bool(node.then.body) and isinstance(node.then.body[-1], ast.Return)
     return cx.scope.tail or (certain and not node.orelse and isinstance(rest[-1], ast.Return))
@@ -40,11 +40,10 @@ def going_on(cx: Context, first: ast.Block | ast.If | None, rest: Statements) ->
     return (first, *rest)
 
 
-def inside(nodes: Iterable[ast.Node], loops: bool = True) -> Iterator[ast.Node]:
-    """Nodes and all nodes inside them; without `loops`, what is in a loop is left out."""
+def inside(nodes: Iterable[ast.Node]) -> Iterator[ast.Node]:
+    """Nodes and all nodes inside them."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         yield node
-        if loops or not isinstance(node, ast.For | ast.While | ast.Loop):
-            waiting += node.children()
+        waiting += node.children()
