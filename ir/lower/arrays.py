@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tlc.frontend.source import Span
 from tlc.ir.core import Value
 from tlc.ir.dims import Dim
-from tlc.ir.lower import reading
+from tlc.ir.lower import reading, statements
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.control import regions
 from tlc.ir.lower.places import from_front, within
@@ -27,15 +28,26 @@ def place(cx: Context, found: Lowered, length: int, span: Span) -> int | Dim:
     if at is None:
         cx.fail("E0303", f"an index is a whole number, and this is {tell(found)}", span)
     text = f"index {at} is out of range for {length} elements"
+    beyond = not length if isinstance(at, Dim) else not -length <= at < length
+    if beyond and cx.undecided and regions.loop_around(cx) is not None:
+        _ends(cx, text, span)
+    if beyond:
+        cx.fail("E0303", text, span)
     if isinstance(at, Dim):
         if any(_followed(cx, symbol) for symbol in at.symbols()):
             cx.fail("E0304", "this index must be known at build", span)
         start = from_front(cx, at, Dim.of(length))
         within(cx, start, Dim.of(1), Dim.of(length), span, text)
         return start
-    if not -length <= at < length:
-        cx.fail("E0303", text, span)
     return at % length
+
+
+def _ends(cx: Context, text: str, span: Span) -> NoReturn:
+    """What comes here asks for an element that there is not. Run time may never make such a pass,
+    or the array may be longer by then; so it is the run that ends here."""
+    cx.builder.span = span
+    cx.builder.check(Dim.of(1), Dim.of(0), text)
+    raise statements.Panic
 
 
 def _followed(cx: Context, symbol: str) -> bool:

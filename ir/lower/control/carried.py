@@ -26,7 +26,7 @@ from tlc.ir.lower.control.findings import (
     size_path,
     substituted,
 )
-from tlc.ir.lower.control.growing import all_begun, cannot_grow, grown, unlike
+from tlc.ir.lower.control.growing import all_begun, cannot_grow, columns, grown, unlike
 from tlc.ir.lower.control.handed import (
     as_type,
     blank,
@@ -219,6 +219,7 @@ class Attempt:
                 if row is None or self.passes != -1:
                     self._changes(path, before, after)
                 vectors[path] = row
+                self.findings.loose.update(dict.fromkeys((p, 0) for p in columns(path, row)))
         return len(vectors) > known
 
     def _found(self, before: Mapping[str, Lowered], after: Mapping[str, Lowered]) -> bool:

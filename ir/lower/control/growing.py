@@ -10,6 +10,7 @@ from tlc.ir.dims import Dim
 from tlc.ir.lower import composite, rows
 from tlc.ir.lower.context import Context
 from tlc.ir.lower.values import Lowered, Rows, Struct, describe, is_number
+from tlc.ir.types import TensorType
 
 
 def unlike(path: str, one: Lowered, other: Lowered) -> Iterator[tuple[str, Lowered, Lowered]]:
@@ -41,6 +42,12 @@ def grown(one: Lowered, other: Lowered) -> Lowered:
         if row is not None:
             return row if not array or rows.fits(rows.layout(array), row) else None
     return None
+
+
+def columns(path: str, row: Lowered) -> list[str]:
+    """The paths of the tensors that hold the elements of an array, of that layout."""
+    plain = isinstance(row, TensorType)
+    return [path] if plain else [f"{path}[*]{part}" for part in composite.leaves("", row)]
 
 
 def all_grown(
@@ -96,4 +103,4 @@ def _kind(item: Lowered) -> str:
     return "number" if number else describe(item)
 
 
-__all__ = ["all_begun", "all_grown", "as_rows", "cannot_grow", "grown", "unlike"]
+__all__ = ["all_begun", "all_grown", "as_rows", "cannot_grow", "columns", "grown", "unlike"]
