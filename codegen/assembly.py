@@ -41,6 +41,7 @@ class Kernel:
     body      its statements, which take `memory` for declared; text is all of it.
     threads   of a threadgroup; groups is how many threadgroups to launch (any number is right).
     features  what it asks of a device: `simdgroup_matrix`.
+    rounds    whether it rounds to float16 what it makes of an operand before it multiplies.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Kernel:
     threadgroup_bytes: int
     status: bool
     features: frozenset[str]
+    rounds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Draft:
         threadgroup_bytes: int = 0,
         status: bool = False,
         features: frozenset[str] = frozenset(),
+        rounds: bool = False,
         **context: Any,
     ) -> Kernel:
         """The kernel whose body is a template of this profile. Raises InternalError on a limit.
@@ -132,6 +135,7 @@ class Draft:
             threadgroup_bytes=threadgroup_bytes + sum(a.nbytes for a in memory),
             status=status,
             features=features,
+            rounds=rounds,
         )
         return self.finished(made, _declared(made.memory) + body, results)
 

@@ -10,16 +10,19 @@ off by
   is measured on changes of 2^-11, which float16 has too, and divided by 32.
 
 A CPU multiplies few rows with packed weights by integers (docs/language.md): there it is all of
-what changes by 2^-11 do. Whole numbers and truth values, NaN and infinities have to be the same.
+what changes by 2^-11 do. Products of a GPU round the rows that they make to float16 (`rounds`):
+there it is the most that these changes do to any element, however small that is. Whole numbers and
+truth values, NaN and infinities have to be the same.
 """
 
 from __future__ import annotations
 
-from tlc.runtime.format import DTYPE_BYTES
+from tlc.runtime.format import DTYPE_BYTES, launch_steps
 from tlc.runtime.watched import Seen, again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from tlc.runtime.program import Program
@@ -71,15 +74,26 @@ def slack(program: Program, seen: Seen) -> dict[int, Limit]:
     return limits
 
 
-def on_profile(
-    profile: str, limits: dict[int, Limit], seen: Seen, manifest: Any
+def on_profiles(
+    profiles: Collection[str], limits: dict[int, Limit], seen: Seen, manifest: Any
 ) -> dict[int, Limit]:
-    """What `slack` gives, for a device of this profile."""
+    """What `slack` gives, for devices of these profiles."""
+    if "apple" in profiles and _rounds(seen, manifest):
+        return {at: (float("inf"), most * _PARTS) for at, (_, most) in limits.items()}
     names = [name for name in seen.before if isinstance(name, str) and name[0] == "w"]
     stored = {manifest["weights"][int(name[1:])]["stored"] for name in names}
-    if profile != "cpu" or stored <= {*DTYPE_BYTES, "bf16"}:
+    if "cpu" not in profiles or stored <= {*DTYPE_BYTES, "bf16"}:
         return limits
     return {at: (relative * _PARTS, most * _PARTS) for at, (relative, most) in limits.items()}
+
+
+def _rounds(seen: Seen, manifest: Any) -> bool:
+    """Whether a kernel that a GPU has for this launch rounds what it multiplies."""
+    kernels = manifest["profiles"]["apple"]["kernels"]
+    entry = manifest["entries"].get(seen.entry, {"once": [], "steps": []})
+    steps = list(launch_steps([*entry["once"], *entry["steps"]]))
+    variants = steps[seen.step][1]["apple"] if 0 <= seen.step < len(steps) else []
+    return any(kernels[variant[1]].get("rounds") is True for variant in variants)
 
 
 class Apart:

@@ -9,7 +9,7 @@ and `after` (place, type, offset, length, and what `closeness.slack` allows, nul
 from __future__ import annotations
 
 from tlc.runtime import strict_json
-from tlc.runtime.closeness import apart, on_profile
+from tlc.runtime.closeness import apart, on_profiles
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES
 from tlc.runtime.schema import Pair, misfit
@@ -36,7 +36,8 @@ def selftest(artifact: Any, program: Program, device: str) -> int:
     sources = {kernel["name"]: kernel["source"] for kernel in record}
     worst, failed = 0.0, 0
     for seen, at_build in tests:
-        limits = on_profile(program.device.profile, at_build, seen, artifact.manifest)
+        profiles = {"apple", program.device.profile}
+        limits = on_profiles(profiles, at_build, seen, artifact.manifest)
         problem = ""
         try:
             excess, problem = _tried(program, seen, limits)

@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 
+from tests.test_llama import TEXT as LLAMA
 from tests.test_packed import TYPES, blocks
 from tlc import driver
 from tlc.cli import run
@@ -77,6 +78,18 @@ def test_two_devices_agree(
     assert shown.endswith("no kernel differs on cpu and emulator by more than its rounding\n")
     assert not Path("y.safetensors").exists()
     assert run(["run", "p.tl", "--device", "cpu", "--diff"]) == 1
+
+
+def test_what_a_gpu_rounds_before_it_multiplies_is_its_rounding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # normalised rows and turned queries are float16 in tiles of 8x8, and float32 on a CPU
+    path = tmp_path / "llama.tl"
+    path.write_text(LLAMA)
+    np.save(tmp_path / "ids.npy", np.arange(3, 26, dtype=np.int32))
+    command = ["run", str(path), "--entry", "logits", "--input", f"ids={tmp_path / 'ids.npy'}"]
+    assert run([*command, "--device", "cpu,emulator-fast", "--diff"]) == 0
+    assert "no kernel differs" in capsys.readouterr().out
 
 
 def test_the_first_kernel_that_parts_is_named(

@@ -9,7 +9,7 @@ from typing import Any
 from tlc.arrays import as_array, from_files
 from tlc.reference_launches import ReferenceLaunches
 from tlc.runner import given_arguments
-from tlc.runtime.closeness import EXACT, Apart, Limit, apart, on_profile, slack
+from tlc.runtime.closeness import EXACT, Apart, Limit, apart, on_profiles, slack
 from tlc.runtime.devices.select import open_device
 from tlc.runtime.errors import RunError
 from tlc.runtime.format import DTYPE_BYTES, numel, size
@@ -75,7 +75,6 @@ def compare(artifact: Any, folders: list[str], options: dict[str, Any]) -> int:
         theirs = ReferenceLaunches(artifact, folders)
         repeat = partial(_on_reference, theirs, ours)
     profiles = {p.device.profile for p in (ours, theirs) if isinstance(p, Program)}
-    roughest = "cpu" if "cpu" in profiles else "apple"
     kernels: dict[str, _Kernel] = {}
     count = 0
 
@@ -84,7 +83,7 @@ def compare(artifact: Any, folders: list[str], options: dict[str, Any]) -> int:
         count += 1
         got, limits = repeat(seen), {}
         if got != seen.after:
-            limits = on_profile(roughest, slack(ours, seen), seen, artifact.manifest)
+            limits = on_profiles(profiles, slack(ours, seen), seen, artifact.manifest)
         kernels.setdefault(seen.kernel, _Kernel()).add(count, seen, got, limits)
 
     first.see = see

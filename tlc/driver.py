@@ -366,6 +366,7 @@ def _members(
                         "bytes": k.threadgroup_bytes,
                         "registers": registers(k.text),
                         "source": s,
+                        **({"rounds": True} if k.rounds else {}),
                     }
                     for k, s in zip(p.kernels, p.sources, strict=True)
                 ],

@@ -15,6 +15,7 @@ from tlc.codegen.families.appended import NewRow, new_rows
 from tlc.codegen.families.attention_region import Attention, Matrix
 from tlc.codegen.iteration import ONE, ZERO, is_multiple, offset, split
 from tlc.codegen.memory import buffer_type, plus, rounded_scalar, scalar_load, widened
+from tlc.ir.core import Value
 from tlc.ir.formats import PACKED
 
 SIMDGROUPS = 8  # that share the keys of a row
@@ -187,9 +188,8 @@ def _padded(size: int) -> int:
 
 def _block_of(attention: Attention) -> _Block | None:
     """The block of keys; None where heads are too long to be staged."""
-    made = attention.region.definition(attention.queries)
-    rounded = made.operands[0] if made is not None and made.name == "cast" else attention.queries
-    kinds = {rounded.tensor.dtype, attention.key.access.encoding}
+    queries = _before_cast(attention)
+    kinds = {queries.tensor.dtype, attention.key.access.encoding}
     element = "half" if kinds == {"f16"} else "float"
     longest = max(attention.depth, attention.width)
     keys = 32 if longest <= 64 else 16
@@ -201,6 +201,11 @@ def _block_of(attention: Attention) -> _Block | None:
             return _Block(keys, element, nbytes)
         keys //= 2
     return None
+
+
+def _before_cast(attention: Attention) -> Value:
+    made = attention.region.definition(attention.queries)
+    return made.operands[0] if made is not None and made.name == "cast" else attention.queries
 
 
 class _Stage(NamedTuple):
@@ -245,6 +250,7 @@ def _by_tiles(draft: Draft, attention: Attention, block: _Block) -> Kernel:
     named = [line for each in new for line in each.lines]
     scores = _padded(block.keys)
     staged = block.bytes // 4 - TILE_ROWS * scores - 4 * 64 - 2 * 4
+    made = attention.region.definition(_before_cast(attention))
     return draft.kernel(
         "attention_tiles",
         groups=groups_for(count, 1),
@@ -257,6 +263,7 @@ def _by_tiles(draft: Draft, attention: Attention, block: _Block) -> Kernel:
             Array("int", "pasts", 4),
         ],
         features=frozenset({"simdgroup_matrix"}),
+        rounds=block.element == "half" and made is not None and made.name != "access",
         count=count,
         place=used(place, [*parts.place(*parts.lines), *parts.lines, "m0", *named]),
         new=new,

@@ -240,6 +240,7 @@ def _apple(draft: Draft, product: Product, image: Image | None) -> Kernel:
         threads=128,
         memory=[*staged, *finished, *kept],
         features=frozenset({"simdgroup_matrix"}),
+        rounds=made is not None and product.element == "half",
         product=product,
         tile=tile,
         tiles=tiles,
