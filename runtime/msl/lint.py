@@ -17,7 +17,7 @@ from tlc.runtime.msl.attributes import extract
 from tlc.runtime.msl.build import DEFAULT_VERSION, NATIVE, preprocess, usable
 from tlc.runtime.msl.lint_text import check_includes, check_text
 from tlc.runtime.msl.lint_tree import check_tree
-from tlc.runtime.msl.tokens import Token, closing, opening, render, tokenize
+from tlc.runtime.msl.tokens import Token, closing, opening, render, text_at, tokenize
 from tlc.runtime.msl.words import literal
 
 # code -> (name, what it is about)
@@ -64,13 +64,8 @@ _FLAGS = (
     *("-Xclang", "-cl-ext=+__cl_clang_function_pointers"),
     *("-fsyntax-only", "-ferror-limit=50", "-Xclang", "-ast-dump=json", "-I", NATIVE),
     *("-Wall", "-Wextra", "-Wno-unused", "-Wno-undefined-internal", "-Wno-psabi"),
-    *(
-        "-Wno-c99-designator",
-        "-Wno-return-stack-address",
-        "-Wno-sign-compare",
-        "-Wno-unused-parameter",
-        "-D__METAL__=1",
-    ),
+    *("-Wno-c99-designator", "-Wno-return-stack-address", "-Wno-sign-compare"),
+    *("-Wno-unused-parameter", "-D__METAL__=1"),
     # a program may compare a tensor with itself
     *("-Wno-tautological-compare", "-Wtautological-constant-compare"),
     "-Wtautological-overlap-compare",
@@ -162,7 +157,7 @@ def _rewritten(tokens: list[Token], templates: list[range]) -> str:
     named = _named_types(kept)
     depth = 0
     for at, token in enumerate(kept):
-        follows = kept[at + 1].text if at + 1 < len(kept) else ""
+        follows = text_at(kept, at + 1)
         if token.kind == "directive" and re.match(r"#\s*(include|pragma)", token.text):
             token.dead = True
         elif token.kind == "number":
@@ -178,7 +173,7 @@ def _rewritten(tokens: list[Token], templates: list[range]) -> str:
             before = kept[at - 1] if at else None
             if before is None or before.text in (";", "}") or before.kind == "directive":
                 token.text = "constexpr constant"  # its value has to be known to the compiler
-        elif token.text == "constant" and kept[at + 1].kind == "name":
+        elif token.text == "constant" and follows.isidentifier():
             if follows != "const" and kept[at - 1].text != "const":
                 token.text = "const constant"  # which what is there is anyway
         elif follows == "(" and _VECTORS.fullmatch(token.text):
@@ -261,10 +256,10 @@ def _is_value(tokens: list[Token], at: int) -> bool:
 
     Else they belong to a declaration: `T (&rows)[4]`, `operator T()`.
     """
-    if tokens[at + 1].text != "(" or tokens[at - 1].text in ("operator", "."):
+    if text_at(tokens, at + 1) != "(" or text_at(tokens, at - 1) in ("operator", "."):
         return False
-    behind = closing(tokens, at + 1) + 1
-    declares = tokens[at + 2].text in ("*", "&") and tokens[behind].text in ("[", "(")
+    behind = text_at(tokens, closing(tokens, at + 1) + 1)
+    declares = tokens[at + 2].text in ("*", "&") and behind in ("[", "(")
     return not declares
 
 

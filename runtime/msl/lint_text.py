@@ -6,7 +6,7 @@ import re
 
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.attributes import GRID, MAX_BUFFERS, POSITIONS, Attribute, extract
-from tlc.runtime.msl.tokens import ADDRESS_SPACES, Token, closing, split
+from tlc.runtime.msl.tokens import ADDRESS_SPACES, Token, closing, split, text_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check_includes(tokens: Sequence[Token], add: Add) -> None:
 def check_text(tokens: Sequence[Token], version: int, own: bool, add: Add) -> None:
     """Report what breaks a rule; `own` adds the rules of tlc's kernels."""
     for at, token in enumerate(tokens):
-        follows = tokens[at + 1].text if at + 1 < len(tokens) else ""
+        follows = text_at(tokens, at + 1)
         if token.kind == "number":
             _number(token, own, add)
         elif token.kind == "name":
@@ -229,6 +229,8 @@ def _meetings(tokens: Sequence[Token], add: Add) -> None:
         if token.text not in ("if", "for", "while") or token.kind != "name":
             continue
         opens = at + 1
+        if text_at(tokens, opens) != "(":  # `if constexpr`, or the text ends
+            continue
         close = closing(tokens, opens)
         if not any(t.text in _PARTING and t.kind == "name" for t in tokens[opens:close]):
             continue

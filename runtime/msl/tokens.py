@@ -82,13 +82,20 @@ def _bare(space: str) -> str:
     return "\n" * space.count("\n") or " "
 
 
+def text_at(tokens: Sequence[Token], at: int) -> str:
+    """The text of a token; "" where there is none."""
+    return tokens[at].text if 0 <= at < len(tokens) else ""
+
+
 def closing(tokens: Sequence[Token], at: int) -> int:
-    """Where the bracket at `at` closes. Raises RunError E0703 when it does not.
+    """Where the bracket at `at` closes. Raises RunError E0703 when it does not, or is none.
 
     Angle brackets are matched too when `at` is one; brackets within are then skipped as a whole.
     """
-    opens = tokens[at].text
-    closes = next(close for close, open_ in _OPENING.items() if open_ == opens)
+    opens = text_at(tokens, at)
+    closes = next((close for close, open_ in _OPENING.items() if open_ == opens), "")
+    if not closes:
+        raise RunError("E0703", f"line {tokens[min(at, len(tokens) - 1)].line}: expected a bracket")
     depth, i = 0, at
     while i < len(tokens):
         text = tokens[i].text
@@ -106,9 +113,10 @@ def closing(tokens: Sequence[Token], at: int) -> int:
 
 def _begins_list(tokens: Sequence[Token], at: int) -> bool:
     """Whether a `<` begins a template's list, and does not compare: `sizeof(T) < 8`, `N < 8`."""
-    before = tokens[at - 1]
-    spaced = tokens[at].space and tokens[at + 1].space and before.text != "template"
-    return before.kind == "name" and not spaced
+    if at == 0 or tokens[at - 1].kind != "name":
+        return False
+    spaced = tokens[at].space and at + 1 < len(tokens) and tokens[at + 1].space
+    return tokens[at - 1].text == "template" or not spaced
 
 
 def opening(tokens: Sequence[Token], at: int) -> int:
@@ -131,19 +139,17 @@ def split(tokens: Sequence[Token], begin: int, end: int) -> Iterator[tuple[int, 
     start, i = begin, begin
     while i < end:
         text = tokens[i].text
-        if tokens[i].kind == "symbol" and (text in "([{" or (text == "<" and _is_list(tokens, i))):
+        if tokens[i].kind == "symbol" and (
+            text in "([{" or (text == "<" and _begins_list(tokens, i))
+        ):
             i = closing(tokens, i)
         elif text == ",":
-            yield start, i
+            if start < i:
+                yield start, i
             start = i + 1
         i += 1
     if start < end:
         yield start, end
-
-
-def _is_list(tokens: Sequence[Token], at: int) -> bool:
-    """Whether `<` opens a list of template arguments: it follows a name at once."""
-    return at > 0 and tokens[at - 1].kind == "name" and not tokens[at].space
 
 
 def erased(tokens: Sequence[Token], start: int, end: int) -> str:

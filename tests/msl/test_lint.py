@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.codegen.cases import EVERYTHING
 from tests.codegen.emulation import compiled
@@ -17,6 +19,7 @@ from tlc import driver
 from tlc.frontend.diagnostics import CompileError
 from tlc.runtime.errors import RunError
 from tlc.runtime.msl.lint import RULES, lint, require
+from tlc.runtime.msl.translate import translate
 
 PROGRAMS = Path(__file__).parent.parent / "programs"
 
@@ -31,6 +34,40 @@ def test_what_metal_refuses_is_found(name: str) -> None:
 def test_what_metal_takes_passes(name: str) -> None:
     text, version = RIGHT[name]
     assert lint(text, version=version) == []
+
+
+@given(
+    st.sampled_from(["features.metal", "defects.metal"]),
+    st.floats(0, 1),
+    st.integers(0, 400),
+    st.tuples(st.sampled_from("<>()[]{};,"), st.sampled_from("<>()[]{};, ")),
+)
+def test_damaged_text_is_read_or_refused(
+    name: str, where: float, length: int, swapped: tuple[str, str]
+) -> None:
+    whole = (Path(__file__).parent / name).read_text()
+    start = int(where * len(whole))
+    text = whole[start : start + length].replace(*swapped)
+    with suppress(RunError):
+        check_all(text)
+    with suppress(RunError):
+        translate(text, {})
+
+
+def check_all(text: str) -> None:
+    """All of the lint but clang, which says that something is wrong."""
+    said = "", "kernels.metal:1:1: error: wrong"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlc.runtime.devices.toolchain.run_both", lambda *_: said)
+        lint(text.replace("#", ""), own=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["template < a <", "if", "constant", "vec<int, 2>", "kernel void f(,int x) {}"]
+)
+def test_text_that_ends_early_is_linted(text: str) -> None:
+    with suppress(RunError):
+        assert lint(text, own=True)
 
 
 def test_large_libraries_pass() -> None:
