@@ -36,8 +36,8 @@ class Tokenizer:
     """
 
     __slots__ = (
-        "_firsts", "_hidden", "_lengths", "_model", "_space", "_special", "before", "behind", "bos",
-        "eos", "eot", "let_go", "vocab_size",
+        "_encoded", "_firsts", "_hidden", "_lengths", "_model", "_space", "_special", "before",
+        "behind", "bos", "eos", "eot", "let_go", "vocab_size",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +64,7 @@ class Tokenizer:
         ends_turn = (special[name] for name in _ENDS_TURN if name in special)
         self.eot = eot if eot >= 0 else next(ends_turn, self.eos)
         self.before, self.behind = around
-        self._special = special
+        self._special, self._encoded = special, 0
         lengths: dict[str, set[int]] = {}  # of special tokens, by their first character
         for text in filter(None, special):
             lengths.setdefault(text[0], set()).add(len(text))
@@ -85,8 +85,10 @@ class Tokenizer:
             else:
                 ids += self._model.encode(part, first)
             first = isinstance(part, int)
-        self.let_go()
-        give_back()
+        self._encoded += 1
+        if self._encoded & (self._encoded - 1) == 0:  # who encodes often needs the pages again
+            self.let_go()
+            give_back()
         return [*ids, *self.behind] if around else ids
 
     def _parts(self, text: str) -> Iterator[str | int]:
