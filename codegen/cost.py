@@ -12,16 +12,8 @@ from tlc.ir.types import DTYPES
 
 _MOVES = frozenset(
     (
-        "access",
-        "broadcast",
-        "cast",
-        "constant",
-        "iota",
-        "permute",
-        "reshape",
-        "concat",
-        "gather",
-        "stored",
+        *("access", "broadcast", "cast", "constant", "iota", "permute", "reshape", "concat"),
+        *("gather", "stored"),
     )
 )
 _ARRAY = re.compile(r"^\s+(simdgroup_)?(float|half|int|uint)(8x8|4)? (\w+)((?:\[\d+\])+)", re.M)
@@ -34,9 +26,9 @@ def cost(op: Op) -> tuple[Dim, Dim]:
     addition for each pair of a product, one for each element of everything else."""
     (region,) = op.regions
     nbytes = Dim.of(0)
-    there: list[Value | None] = []  # what is in its place already
+    there: list[Value | None] = []  # what is in its place already, and which attention reads
     family = op.attrs["family"]
-    if family == "append" or (family == "attention" and len(op.results) > 1):
+    if family in ("append", "attention"):
         there = [appends_to(op, part) for part in range(len(op.results))]
     encodings = op.attrs["encodings"]
     for operand, value, encoding in zip(op.operands, region.args, encodings, strict=True):

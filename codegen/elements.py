@@ -178,8 +178,8 @@ def _vectors(target: Target) -> bool:
 
 
 def element_loop(draft: Draft, target: Target, single: bool = False) -> ElementLoop:
-    """A loop that gives neighbouring elements to neighbouring threads, a `single` one to each if
-    so."""
+    """A loop that gives neighbouring elements to neighbouring threads; one at a time if `single`,
+    even where several lie together."""
     region, sizes, space = draft.region, draft.sizes, target.space
     vectors = not single and _vectors(target)
     flat = "first" if vectors else "at"

@@ -14,18 +14,8 @@ MOST_RESULTS = 4  # of one launch: its text should stay one that a compiler like
 def inlined(op: Op, inner: Op) -> None:
     """Put what an operation computes into the kernel of its reader."""
     (region,), (other,) = op.regions, inner.regions
-    here: dict[Value, Value] = {}
     encodings = list(op.attrs["encodings"])
-    for value, argument, encoding in zip(
-        inner.operands, other.args, inner.attrs["encodings"], strict=True
-    ):
-        if value not in op.operands:
-            op.operands.append(value)
-            encodings.append(encoding)
-            region.args.append(argument)
-        here[argument] = region.args[op.operands.index(value)]
-    for each in other.ops:
-        each.operands = [here.get(v, v) for v in each.operands]
+    _read_too(inner, op.operands, encodings, region)
     at = op.operands.index(inner.result)
     (made,) = other.yielded
     argument = region.args[at]
@@ -58,17 +48,7 @@ def joined(block: Block, kernels: Sequence[Op]) -> None:
     yielded: list[Value] = []
     for op in kernels:
         (inner,) = op.regions
-        here: dict[Value, Value] = {}
-        for value, argument, encoding in zip(
-            op.operands, inner.args, op.attrs["encodings"], strict=True
-        ):
-            if value not in operands:
-                operands.append(value)
-                encodings.append(encoding)
-                region.args.append(argument)
-            here[argument] = region.args[operands.index(value)]
-        for each in inner.ops:
-            each.operands = [here.get(v, v) for v in each.operands]
+        _read_too(op, operands, encodings, region)
         region.ops += inner.ops[:-1]
         yielded += inner.ops[-1].operands
     region.ops.append(Op(OPS["yield"], yielded, {}))
@@ -83,6 +63,22 @@ def joined(block: Block, kernels: Sequence[Op]) -> None:
         value.owner = whole
     last = kernels[-1]
     block.ops = [whole if op is last else op for op in block.ops if op is last or op not in kernels]
+
+
+def _read_too(op: Op, operands: list[Value], encodings: list[str], region: Block) -> None:
+    """Add what an operation reads to what the kernel of a region does, whose arguments it gets."""
+    (inner,) = op.regions
+    here: dict[Value, Value] = {}
+    for value, argument, encoding in zip(
+        op.operands, inner.args, op.attrs["encodings"], strict=True
+    ):
+        if value not in operands:
+            operands.append(value)
+            encodings.append(encoding)
+            region.args.append(argument)
+        here[argument] = region.args[operands.index(value)]
+    for each in inner.ops:
+        each.operands = [here.get(v, v) for v in each.operands]
 
 
 def has_room(inner: Op, op: Op) -> bool:

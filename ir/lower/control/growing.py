@@ -101,6 +101,3 @@ def cannot_grow(items: Sequence[Lowered]) -> tuple[str, str]:
 def _kind(item: Lowered) -> str:
     number = isinstance(item, Value | Dim) or is_number(item)
     return "number" if number else describe(item)
-
-
-__all__ = ["all_begun", "all_grown", "as_rows", "cannot_grow", "columns", "grown", "unlike"]
